@@ -1,0 +1,185 @@
+//! Is every component of a path in root's hands?
+//!
+//! Root executes what lies below a venv, and sudo executes it for others, so one directory that somebody else can
+//! write to, anywhere between `/` and the file, is as good as a root shell for him.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::Root;
+use crate::error::{Error as FsError, IoContext};
+
+/// As the kernel's `MAXSYMLINKS`, see `path_resolution(7)`.
+const MAX_LINKS: usize = 40;
+
+/// Why a path is not safe.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A component could not be looked at.
+    #[error(transparent)]
+    Io(#[from] FsError),
+    /// Somebody who is neither root nor this process's user owns a component.
+    #[error("{component:?}, on the way to {path:?}, belongs to user {uid}; only root may own it (chown root:root it)")]
+    Owner {
+        /// The path that was asked about.
+        path: PathBuf,
+        /// The component at fault.
+        component: PathBuf,
+        /// Its owner.
+        uid: u32,
+    },
+    /// Group or others can write to a component.
+    #[error(
+        "{component:?}, on the way to {path:?}, can be written by others than its owner (mode {mode:04o}; chmod go-w it)"
+    )]
+    Writable {
+        /// The path that was asked about.
+        path: PathBuf,
+        /// The component at fault.
+        component: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Too many symbolic links.
+    #[error("too many symbolic links on the way to {path:?}")]
+    Loop {
+        /// The path that was asked about.
+        path: PathBuf,
+    },
+}
+
+/// Checks every component from the root to `path`, which is a path of the host, through symbolic links.
+///
+/// Each must be owned by root (or by the user this process runs as, for per-user use) and not be writable by group
+/// or others. Returns where the path leads, as a path of the host, without any link.
+///
+/// # Errors
+/// The first component at fault, or that one is missing.
+pub fn check(root: &Root, path: &Path) -> Result<PathBuf, Error> {
+    let mut pending: Vec<OsString> = reversed(path);
+    let mut walked = PathBuf::from("/");
+    let mut links = 0;
+    check_one(root, &walked, path)?;
+    while let Some(name) = pending.pop() {
+        if name == ".." {
+            walked.pop();
+            continue;
+        }
+        walked.push(&name);
+        if !check_one(root, &walked, path)? {
+            continue;
+        }
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Error::Loop { path: path.to_owned() });
+        }
+        let on_disk = root.join(&walked);
+        let target = fs::read_link(&on_disk).at("read the link", &on_disk)?;
+        walked.pop();
+        if target.is_absolute() {
+            walked = PathBuf::from("/");
+        }
+        pending.extend(reversed(&target));
+    }
+    Ok(walked)
+}
+
+/// Checks one component; returns whether it is a symbolic link.
+fn check_one(root: &Root, component: &Path, path: &Path) -> Result<bool, Error> {
+    let on_disk = root.join(component);
+    let metadata = fs::symlink_metadata(&on_disk).at("look at", &on_disk)?;
+    let uid = metadata.uid();
+    if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        return Err(Error::Owner {
+            path: path.to_owned(),
+            component: component.to_owned(),
+            uid,
+        });
+    }
+    if metadata.is_symlink() {
+        // A link's own mode is always 0777 and means nothing.
+        return Ok(true);
+    }
+    // With an ACL, the group bits show its mask, so a writable ACL entry is seen here too: acl(5).
+    if metadata.mode() & 0o022 != 0 {
+        return Err(Error::Writable {
+            path: path.to_owned(),
+            component: component.to_owned(),
+            mode: metadata.mode() & 0o7777,
+        });
+    }
+    Ok(false)
+}
+
+fn reversed(path: &Path) -> Vec<OsString> {
+    path.components()
+        .rev()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some("..".into()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+
+    fn tree() -> (tempfile::TempDir, Root) {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("a/b")).unwrap();
+        fs::write(directory.path().join("a/b/file"), "").unwrap();
+        let root = Root::at(directory.path());
+        (directory, root)
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn accepts_a_clean_path_and_resolves_links() {
+        let (directory, root) = tree();
+        symlink("/a", directory.path().join("link")).unwrap();
+        assert_eq!(check(&root, Path::new("/link/b/file")).unwrap(), Path::new("/a/b/file"));
+    }
+
+    #[test]
+    fn refuses_each_writable_component() {
+        for component in ["", "a", "a/b", "a/b/file"] {
+            for mode in [0o775, 0o757, 0o1777] {
+                let (directory, root) = tree();
+                chmod(&directory.path().join(component), mode);
+                let error = check(&root, Path::new("/a/b/file")).unwrap_err();
+                assert!(
+                    matches!(&error, Error::Writable { component: at, .. } if *at == Path::new("/").join(component)),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_another_owner_also_behind_a_link() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let (directory, root) = tree();
+        symlink("a", directory.path().join("link")).unwrap();
+        chown(directory.path().join("a/b"), Some(12345), None).unwrap();
+        let error = check(&root, Path::new("/link/b/file")).unwrap_err();
+        assert!(matches!(error, Error::Owner { uid: 12345, .. }), "{error}");
+    }
+
+    #[test]
+    fn refuses_loops_and_missing_parts() {
+        let (directory, root) = tree();
+        symlink("loop", directory.path().join("loop")).unwrap();
+        assert!(matches!(check(&root, Path::new("/loop")), Err(Error::Loop { .. })));
+        assert!(matches!(check(&root, Path::new("/missing")), Err(Error::Io(_))));
+    }
+}

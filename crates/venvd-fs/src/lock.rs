@@ -1,0 +1,71 @@
+//! One writer at a time, by `flock(2)`: the lock goes with the process, however that ends.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg, OFlag};
+
+use crate::atomic;
+use crate::error::{Error, IoContext};
+
+/// A held lock; dropping it releases it.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs::File>);
+
+impl Lock {
+    /// Waits for the exclusive lock on the file `path`, which is created (with its directory, 0700) where missing.
+    ///
+    /// # Errors
+    /// When the file can't be created or locked.
+    pub fn exclusive(path: &Path) -> Result<Self, Error> {
+        let file = open(path)?;
+        Flock::lock(file, FlockArg::LockExclusive)
+            .map(Self)
+            .map_err(|(_, errno)| errno)
+            .at("lock", path)
+    }
+
+    /// As [`Lock::exclusive`], but returns `None` at once when another process holds it.
+    ///
+    /// # Errors
+    /// When the file can't be created or locked.
+    pub fn try_exclusive(path: &Path) -> Result<Option<Self>, Error> {
+        let file = open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self(lock))),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno).at("lock", path),
+        }
+    }
+}
+
+fn open(path: &Path) -> Result<std::fs::File, Error> {
+    if let Some(parent) = path.parent() {
+        atomic::create_directories(parent, 0o700)?;
+    }
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC).bits())
+        .open(path)
+        .at("open the lock", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn excludes_and_releases() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/app.lock");
+        let held = Lock::exclusive(&path).unwrap();
+        assert!(Lock::try_exclusive(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+}
