@@ -1,0 +1,464 @@
+//! App definitions: the file's form ([`RawApp`]), and what it means ([`App`]).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::later::Later;
+use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
+use crate::value::{
+    AbsolutePath, IndexUrl, Line, Location, Requirement, Span, SudoCommand, VariableName, VariableValue,
+};
+
+/// An app, as the administrator declared it.
+#[derive(Debug, Clone)]
+pub struct App {
+    /// Its name, which is the file's.
+    pub name: AppName,
+    /// The definition file, as a path of the host.
+    pub source: PathBuf,
+    /// One line for people.
+    pub description: Option<String>,
+    /// Whether units, sudoers and rootwrap follow the committed venv.
+    pub enabled: bool,
+    /// The service user.
+    pub user: Option<UserName>,
+    /// How its venvs are built.
+    pub build: Build,
+    /// The units that belong to it.
+    pub units: BTreeMap<UnitName, Unit>,
+    /// What its user may run as root.
+    pub sudo: Vec<SudoCommand>,
+    /// Its rootwrap configuration.
+    pub rootwrap: Option<Rootwrap>,
+    /// When it counts as healthy.
+    pub health: Health,
+}
+
+/// How venvs of an app are built.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Requirements with hashes, or a pylock.toml.
+    pub lock: Option<AbsolutePath>,
+    /// What to install; the first gives the default tag its version.
+    pub packages: Vec<Requirement>,
+    /// Constraints files for making a lock.
+    pub constraints: Vec<AbsolutePath>,
+    /// The interpreter that venvs are bound to.
+    pub python: PathBuf,
+    /// Which installer builds.
+    pub builder: Builder,
+    /// Where distributions come from.
+    pub index: Index,
+}
+
+/// Which installer builds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builder {
+    /// uv if there is one, else pip.
+    #[default]
+    Auto,
+    /// uv.
+    Uv,
+    /// `python -m venv` and pip.
+    Pip,
+}
+
+/// Where distributions come from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Index {
+    /// The index, where it is not the client's own.
+    pub url: Option<IndexUrl>,
+    /// Further places with wheels.
+    pub find_links: Vec<Location>,
+    /// Ask no index at all.
+    pub no_index: bool,
+}
+
+/// A unit of an app.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// How it comes to run from the venv.
+    pub kind: UnitKind,
+    /// Variables to set; `{venv}` stands for the venv's directory.
+    pub environment: BTreeMap<VariableName, VariableValue>,
+    /// What an activation does with it; `None` means by its type: `none` for `Type=oneshot`, else `restart`.
+    pub restart: Option<Restart>,
+}
+
+/// How a unit comes to run from the venv.
+#[derive(Debug, Clone)]
+pub enum UnitKind {
+    /// An existing unit: these programs in its Exec lines become the venv's. None means the main program's name.
+    Spliced(Vec<ProgramName>),
+    /// An existing unit whose `ExecStart=` becomes this line.
+    Exec(Line),
+    /// An existing unit that only gets variables.
+    Environment,
+    /// A unit written by venvd.
+    Whole(Whole),
+}
+
+/// A unit written by venvd.
+#[derive(Debug, Clone)]
+pub struct Whole {
+    /// Its command line.
+    pub exec: Line,
+    /// Section, key, values, passed through.
+    pub sections: BTreeMap<Section, BTreeMap<String, Vec<String>>>,
+}
+
+/// A section of a unit file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// `[Unit]`
+    Unit,
+    /// `[Service]`
+    Service,
+    /// `[Install]`
+    Install,
+}
+
+/// What an activation does with a running unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// Restarts it.
+    Restart,
+    /// Leaves it; its next start picks the venv up.
+    None,
+}
+
+/// The rootwrap side of an app.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Rootwrap {
+    /// The `rootwrap.conf` whose `exec_dirs` follows the venv.
+    pub config: AbsolutePath,
+    /// Programs of the venv that may stand in front of the system's.
+    #[serde(default)]
+    pub shadow: Vec<ProgramName>,
+}
+
+/// When an app counts as healthy.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// How long its units must stay up, unchanged.
+    pub settle: Duration,
+    /// How long all of it may take.
+    pub timeout: Duration,
+    /// Whether a failure brings the previous venv back.
+    pub rollback: bool,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        // Longer than the start limit's interval would be better still, but an operator waits for this.
+        Self {
+            settle: Duration::from_secs(10),
+            timeout: Duration::from_secs(120),
+            rollback: true,
+        }
+    }
+}
+
+/// A definition file as written. Every file must be one by itself; then they are merged.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawApp {
+    description: Option<Line>,
+    enabled: Option<bool>,
+    tag: Option<Later<Tag>>,
+    user: Option<UserName>,
+    pin: Option<Pin>,
+    build: RawBuild,
+    bundle: Option<Later<RawBundle>>,
+    units: BTreeMap<UnitName, RawUnit>,
+    sudo: RawSudo,
+    rootwrap: Option<Rootwrap>,
+    hooks: RawHooks,
+    health: RawHealth,
+    commands: RawCommands,
+}
+
+/// What goes into units: the tagged path. The committed link (`pin = "link"`) comes later.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct Pin;
+
+impl TryFrom<String> for Pin {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, &'static str> {
+        match text.as_str() {
+            "tag" => Ok(Self),
+            "link" => {
+                Err("pin = \"link\" is not supported yet by this version of venvd; leave it out, or write \"tag\"")
+            }
+            _ => Err("expected \"tag\" or \"link\""),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawBuild {
+    lock: Option<AbsolutePath>,
+    packages: Vec<Requirement>,
+    constraints: Vec<AbsolutePath>,
+    python: Option<AbsolutePath>,
+    host_modules: Vec<Later<ModuleName>>,
+    builder: Builder,
+    index: Index,
+}
+
+/// A Python module's dotted name.
+#[derive(Debug, Deserialize)]
+#[serde(try_from = "String")]
+struct ModuleName;
+
+impl TryFrom<String> for ModuleName {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if text.split('.').all(word) {
+            Ok(Self)
+        } else {
+            Err(format!("{text:?} is not the name of a Python module"))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(dead_code, reason = "read only to be validated, then refused")]
+struct RawBundle {
+    from: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawUnit {
+    programs: Option<Vec<ProgramName>>,
+    exec: Option<Line>,
+    environment: BTreeMap<VariableName, VariableValue>,
+    whole: bool,
+    restart: Option<RawRestart>,
+    #[serde(rename = "Unit")]
+    unit: Option<RawSection>,
+    #[serde(rename = "Service")]
+    service: Option<RawSection>,
+    #[serde(rename = "Install")]
+    install: Option<RawSection>,
+}
+
+type RawSection = BTreeMap<SectionKey, SectionValue>;
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum RawRestart {
+    Restart,
+    None,
+    Reload,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+struct SectionKey(String);
+
+impl TryFrom<String> for SectionKey {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            Ok(Self(text))
+        } else {
+            Err(format!("{text:?} is not a key of a unit file"))
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum SectionValue {
+    Flag(bool),
+    Number(i64),
+    One(Line),
+    Many(Vec<Line>),
+}
+
+impl SectionValue {
+    fn lines(self) -> Vec<String> {
+        match self {
+            // systemd.syntax(7): booleans are yes and no, among others.
+            Self::Flag(flag) => vec![if flag { "yes" } else { "no" }.to_owned()],
+            Self::Number(number) => vec![number.to_string()],
+            Self::One(line) => vec![line.to_string()],
+            Self::Many(lines) => lines.into_iter().map(|line| line.to_string()).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawSudo {
+    commands: Vec<SudoCommand>,
+    #[serde(rename = "unsafe")]
+    unsafe_commands: Vec<Later<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawHooks {
+    before_stop: Vec<Later<RawHook>>,
+    while_stopped: Vec<Later<RawHook>>,
+    after_start: Vec<Later<RawHook>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[expect(dead_code, reason = "read only to be validated, then refused")]
+struct RawHook {
+    run: Line,
+    when_unit: Option<UnitName>,
+    #[serde(default)]
+    one_way: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawHealth {
+    settle: Option<Span>,
+    timeout: Option<Span>,
+    commands: Vec<Later<Line>>,
+    rollback: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct RawCommands {
+    expose: Vec<Later<ProgramName>>,
+}
+
+/// A contradiction between keys, and the path of the key to point at.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Contradiction {
+    pub(crate) key: Vec<String>,
+    pub(crate) message: String,
+}
+
+impl RawApp {
+    /// Turns what was written (all files merged) into what it means.
+    pub(crate) fn resolve(self, name: AppName, source: PathBuf) -> Result<App, Contradiction> {
+        let defaults = Health::default();
+        let units = self.units.into_iter().map(|(unit, raw)| {
+            let meaning = raw.resolve(&unit)?;
+            Ok((unit, meaning))
+        });
+        let app = App {
+            name,
+            source,
+            description: self.description.map(|line| line.to_string()),
+            enabled: self.enabled.unwrap_or(false),
+            user: self.user,
+            build: Build {
+                lock: self.build.lock,
+                packages: self.build.packages,
+                constraints: self.build.constraints,
+                python: self
+                    .build
+                    .python
+                    .map_or_else(|| PathBuf::from("/usr/bin/python3"), |path| path.to_path_buf()),
+                builder: self.build.builder,
+                index: self.build.index,
+            },
+            units: units.collect::<Result<_, Contradiction>>()?,
+            sudo: self.sudo.commands,
+            rootwrap: self.rootwrap,
+            health: Health {
+                settle: self.health.settle.map_or(defaults.settle, |span| *span),
+                timeout: self.health.timeout.map_or(defaults.timeout, |span| *span),
+                rollback: self.health.rollback.unwrap_or(defaults.rollback),
+            },
+        };
+        if app.user.is_none() && !app.sudo.is_empty() {
+            return contradiction(&["sudo"], "sudo commands need `user`, whose rules they are");
+        }
+        if app.health.timeout <= app.health.settle {
+            return contradiction(&["health"], "`timeout` must be longer than `settle`");
+        }
+        Ok(app)
+    }
+}
+
+impl RawUnit {
+    fn resolve(self, unit: &UnitName) -> Result<Unit, Contradiction> {
+        let wrong = |message: &str| contradiction(&["units", unit.as_str()], message);
+        if unit.kind() != "service" {
+            return wrong("only .service units are supported yet");
+        }
+        if unit.as_str().starts_with("venvd")
+            || unit.as_str().starts_with("systemd-")
+            || unit.as_str().starts_with("dbus")
+        {
+            return wrong("venvd never touches its own units, systemd's or dbus's: an activation could not survive it");
+        }
+        let restart = match self.restart {
+            None => None,
+            Some(RawRestart::Restart) => Some(Restart::Restart),
+            Some(RawRestart::None) => Some(Restart::None),
+            Some(RawRestart::Reload) => {
+                return wrong("restart = \"reload\" needs pin = \"link\", which is not supported yet");
+            }
+        };
+        let sections = [
+            (Section::Unit, self.unit),
+            (Section::Service, self.service),
+            (Section::Install, self.install),
+        ];
+        let sections: BTreeMap<_, _> = sections
+            .into_iter()
+            .filter_map(|(kind, raw)| Some((kind, raw?)))
+            .collect();
+        if !self.whole && !sections.is_empty() {
+            return wrong("sections are for units with `whole = true`; use a drop-in of your own for existing ones");
+        }
+        let kind = match (self.whole, self.exec, self.programs) {
+            (_, Some(_), Some(_)) => return wrong("`exec` and `programs` exclude each other"),
+            (true, None, _) => return wrong("`whole = true` needs `exec`"),
+            (true, Some(exec), None) => {
+                let service = sections.get(&Section::Service);
+                if service.is_some_and(|keys| keys.keys().any(|key| key.0 == "ExecStart")) {
+                    return wrong("the command line of a whole unit is `exec`, not Service.ExecStart");
+                }
+                let sections = sections.into_iter().map(|(kind, raw)| {
+                    (
+                        kind,
+                        raw.into_iter().map(|(key, value)| (key.0, value.lines())).collect(),
+                    )
+                });
+                UnitKind::Whole(Whole {
+                    exec,
+                    sections: sections.collect(),
+                })
+            }
+            (false, Some(exec), None) => UnitKind::Exec(exec),
+            (false, None, None) if !self.environment.is_empty() => UnitKind::Environment,
+            (false, None, programs) => UnitKind::Spliced(programs.unwrap_or_default()),
+        };
+        Ok(Unit {
+            kind,
+            environment: self.environment,
+            restart,
+        })
+    }
+}
+
+fn contradiction<T>(key: &[&str], message: &str) -> Result<T, Contradiction> {
+    Err(Contradiction {
+        key: key.iter().map(|&part| part.to_owned()).collect(),
+        message: message.to_owned(),
+    })
+}

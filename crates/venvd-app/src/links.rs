@@ -1,0 +1,197 @@
+//! The links that say which venv is asked for, in force, and was before.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use venvd_fs::{IoContext, atomic};
+
+use crate::Layout;
+use crate::layout::VENV_DIRECTORIES;
+use crate::name::{AppName, VenvName};
+
+/// Which of an app's links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Link {
+    /// What is asked for.
+    Active,
+    /// What is in force.
+    Committed,
+    /// What was in force before.
+    Previous,
+}
+
+impl Link {
+    /// Returns where the app's link lies on disk.
+    #[must_use]
+    pub fn path(self, layout: &Layout, app: &AppName) -> PathBuf {
+        let directory = match self {
+            Self::Active => "active",
+            Self::Committed => "committed",
+            Self::Previous => "previous",
+        };
+        layout.on_disk(format!("/etc/venvd/{directory}/{app}"))
+    }
+}
+
+/// A venv's name and the directory it lies in, as a link names it. It need not exist.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VenvPath {
+    name: VenvName,
+    base: &'static str,
+}
+
+impl VenvPath {
+    /// Returns the path of a venv that is built on this host.
+    #[must_use]
+    pub fn local(name: VenvName) -> Self {
+        Self {
+            name,
+            base: VENV_DIRECTORIES[0],
+        }
+    }
+
+    /// Returns the venv's path if one exists in any of the venv directories, the host's own first.
+    #[must_use]
+    pub fn find(layout: &Layout, name: &VenvName) -> Option<Self> {
+        VENV_DIRECTORIES
+            .into_iter()
+            .map(|base| Self {
+                name: name.clone(),
+                base,
+            })
+            .find(|candidate| layout.on_disk(candidate.path()).is_dir())
+    }
+
+    /// Reads a link's target: `<venv directory>/<app>/<tag>` and nothing else.
+    #[must_use]
+    pub fn parse(target: &Path) -> Option<Self> {
+        VENV_DIRECTORIES.into_iter().find_map(|base| {
+            let mut parts = target.strip_prefix(base).ok()?.iter();
+            let (app, tag) = (parts.next()?.to_str()?, parts.next()?.to_str()?);
+            let name = VenvName::new(app.parse().ok()?, tag.parse().ok()?).ok()?;
+            parts.next().is_none().then_some(Self { name, base })
+        })
+    }
+
+    /// Returns the venv's name.
+    #[must_use]
+    pub fn name(&self) -> &VenvName {
+        &self.name
+    }
+
+    /// Returns the venv's directory, as a path of the host.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new(self.base).join(self.name.relative())
+    }
+
+    /// Returns the directory of its programs, as a path of the host.
+    #[must_use]
+    pub fn bin(&self) -> PathBuf {
+        self.path().join("bin")
+    }
+}
+
+/// Why a link says nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    /// It can't be read.
+    #[error(transparent)]
+    Io(#[from] venvd_fs::Error),
+    /// It leads to something that is no tagged venv of this app.
+    #[error(
+        "{link:?} leads to {target:?}, which is no venv of {app}; it must be /var/lib/venvd/venvs/{app}/TAG \
+         (`venvctl list {app}` shows the tags)"
+    )]
+    Foreign {
+        /// The link, on disk.
+        link: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+        /// The app.
+        app: AppName,
+    },
+}
+
+/// Reads an app's link, by readlink alone: what it leads to may not be mounted yet.
+///
+/// # Errors
+/// When it is there but can't be read, or names no venv of this app.
+pub fn read(layout: &Layout, link: Link, app: &AppName) -> Result<Option<VenvPath>, LinkError> {
+    let path = link.path(layout, app);
+    let target = match fs::read_link(&path) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at("read the link", &path).map_err(LinkError::Io),
+    };
+    match VenvPath::parse(&target) {
+        Some(venv) if venv.name().app() == app => Ok(Some(venv)),
+        _ => Err(LinkError::Foreign {
+            link: path,
+            target,
+            app: app.clone(),
+        }),
+    }
+}
+
+/// Points an app's link at a venv, or removes it, by one rename.
+///
+/// # Errors
+/// When it can't be written; the old link is then still there.
+pub fn set(layout: &Layout, link: Link, app: &AppName, venv: Option<&VenvPath>) -> Result<(), venvd_fs::Error> {
+    let path = link.path(layout, app);
+    match venv {
+        Some(venv) => atomic::symlink(&venv.path(), &path)?,
+        None => atomic::remove(&path)?,
+    };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use venvd_fs::Root;
+
+    #[test]
+    fn parses_tagged_directories_only() {
+        for good in [
+            "/var/lib/venvd/venvs/nova/29.2.0",
+            "/usr/lib/venvd/venvs/nova/29.2.0/",
+            "/var/lib/venvd/venvs//nova/1",
+        ] {
+            assert!(VenvPath::parse(Path::new(good)).is_some(), "{good}");
+        }
+        for bad in [
+            "/var/lib/venvd/venvs/nova",
+            "/var/lib/venvd/venvs/nova/1/bin",
+            "/var/lib/venvd/venvs/nova/../1",
+            "/var/lib/venvd/venvs/../nova/1",
+            "var/lib/venvd/venvs/nova/1",
+            "/srv/nova/1",
+            "/var/lib/venvd/venvs/Nova/1",
+            "",
+        ] {
+            assert!(VenvPath::parse(Path::new(bad)).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sets_and_reads_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        let app: AppName = "nova".parse().unwrap();
+        assert!(read(&layout, Link::Committed, &app).unwrap().is_none());
+        let venv = VenvPath::local("nova:1".parse().unwrap());
+        set(&layout, Link::Committed, &app, Some(&venv)).unwrap();
+        assert_eq!(read(&layout, Link::Committed, &app).unwrap(), Some(venv));
+        set(&layout, Link::Committed, &app, None).unwrap();
+        assert!(read(&layout, Link::Committed, &app).unwrap().is_none());
+        let other = VenvPath::local("glance:1".parse().unwrap());
+        set(&layout, Link::Active, &app, Some(&other)).unwrap();
+        assert!(matches!(
+            read(&layout, Link::Active, &app),
+            Err(LinkError::Foreign { .. })
+        ));
+    }
+}

@@ -1,0 +1,233 @@
+//! Finding and reading definitions and settings: search path, replacement by name, fragments merged over.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use toml::Table;
+use venvd_fs::{IoContext, atomic, chain};
+
+use crate::definition::{App, RawApp};
+use crate::diagnose::Diagnostic;
+use crate::layout::{DEFINITION_DIRECTORIES, Layout};
+use crate::name::AppName;
+use crate::settings::{RawSettings, Settings};
+
+const SETTINGS: &str = "/etc/venvd/venvd.toml";
+
+/// All that is declared on a host, and what is wrong with the rest.
+#[derive(Debug, Default)]
+pub struct Declared {
+    /// The settings; the defaults where their file is broken.
+    pub settings: Settings,
+    /// The apps whose definitions are sound.
+    pub apps: BTreeMap<AppName, App>,
+    /// The apps whose definitions are not, with the first reason.
+    pub broken: BTreeMap<AppName, LoadError>,
+    /// What is wrong elsewhere: the settings, or a definition with an impossible name.
+    pub problems: Vec<LoadError>,
+}
+
+/// Why a definition or the settings can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Something in the file is wrong.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostic),
+    /// A file can't be read.
+    #[error(transparent)]
+    Io(#[from] venvd_fs::Error),
+    /// Somebody who is not root could change the file.
+    #[error(transparent)]
+    Unsafe(#[from] chain::Error),
+    /// There is no such definition.
+    #[error("no app {app} is defined; a definition is a file {app}.toml in /etc/venvd/apps")]
+    Unknown {
+        /// The app asked for.
+        app: AppName,
+    },
+}
+
+/// Reads everything, keeping what is sound.
+#[must_use]
+pub fn load(layout: &Layout) -> Declared {
+    let mut declared = Declared::default();
+    match load_settings(layout) {
+        Ok(settings) => declared.settings = settings,
+        Err(error) => declared.problems.push(error),
+    }
+    let files = match definition_files(layout) {
+        Ok(files) => files,
+        Err(error) => {
+            declared.problems.push(error.into());
+            return declared;
+        }
+    };
+    for (stem, path) in files {
+        match stem.parse::<AppName>() {
+            Ok(app) => match read_app(layout, &app, &path) {
+                Ok(definition) => drop(declared.apps.insert(app, definition)),
+                Err(error) => drop(declared.broken.insert(app, error)),
+            },
+            Err(error) => declared
+                .problems
+                .push(Diagnostic::of_file(&path, error.to_string()).into()),
+        }
+    }
+    declared
+}
+
+/// Reads the definition of one app.
+///
+/// # Errors
+/// When there is none, or it is broken.
+pub fn load_app(layout: &Layout, app: &AppName) -> Result<App, LoadError> {
+    match definition_files(layout)?.get(app.as_str()) {
+        Some(path) => read_app(layout, app, path),
+        None => Err(LoadError::Unknown { app: app.clone() }),
+    }
+}
+
+/// Reads the settings.
+///
+/// # Errors
+/// When a file of theirs is broken.
+pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
+    let mut files = fragments(layout, &[Path::new(SETTINGS).with_extension("toml.d")])?;
+    if layout.on_disk(SETTINGS).exists() {
+        files.insert(0, PathBuf::from(SETTINGS));
+    }
+    let (raw, _) = read_merged::<RawSettings>(layout, &files)?;
+    Ok(raw.into())
+}
+
+/// Returns the main file of each definition, as a path of the host; a masked one (empty, or `/dev/null`) is left out.
+fn definition_files(layout: &Layout) -> Result<BTreeMap<String, PathBuf>, venvd_fs::Error> {
+    let mut files = BTreeMap::new();
+    for directory in DEFINITION_DIRECTORIES {
+        for name in toml_files(&layout.on_disk(directory))? {
+            let stem = name.trim_end_matches(".toml").to_owned();
+            files.insert(stem, Path::new(directory).join(name));
+        }
+    }
+    files.retain(|_, path| !is_masked(&layout.on_disk(&*path)));
+    Ok(files)
+}
+
+fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<App, LoadError> {
+    let directories = DEFINITION_DIRECTORIES.map(|directory| Path::new(directory).join(format!("{app}.toml.d")));
+    let mut files = vec![main.to_owned()];
+    files.extend(fragments(layout, &directories)?);
+    let (raw, texts) = read_merged::<RawApp>(layout, &files)?;
+    raw.resolve(app.clone(), main.to_owned())
+        .map_err(|wrong| point_at(&texts, main, &wrong.key, &wrong.message).into())
+}
+
+/// Returns the fragments of several directories: sorted by name, the later directory's file of a name wins.
+fn fragments(layout: &Layout, directories: &[PathBuf]) -> Result<Vec<PathBuf>, venvd_fs::Error> {
+    let mut files = BTreeMap::new();
+    for directory in directories {
+        for name in toml_files(&layout.on_disk(directory))? {
+            files.insert(name.clone(), directory.join(name));
+        }
+    }
+    Ok(files
+        .into_values()
+        .filter(|path| !is_masked(&layout.on_disk(path)))
+        .collect())
+}
+
+fn toml_files(directory: &Path) -> Result<Vec<String>, venvd_fs::Error> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).at("list", directory),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.at("list", directory)?.file_name();
+        // Hidden names are temporary files of an editor, or ours.
+        if let Some(name) = name
+            .to_str()
+            .filter(|name| name.ends_with(".toml") && !name.starts_with('.'))
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// As for units: a link to `/dev/null` or an empty file takes a name out, see systemd.unit(5).
+fn is_masked(path: &Path) -> bool {
+    fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"))
+        || fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0)
+}
+
+/// The path of a file on the host, and its text.
+type Source = (PathBuf, String);
+
+/// Reads files that each are a valid `T`, and merges them, later ones over earlier ones.
+fn read_merged<T: DeserializeOwned + Default>(
+    layout: &Layout,
+    files: &[PathBuf],
+) -> Result<(T, Vec<Source>), LoadError> {
+    let mut merged = Table::new();
+    let mut texts = Vec::new();
+    for path in files {
+        let text = read_text(layout, path)?;
+        let invalid = |error: &toml::de::Error| Diagnostic::at(path, &text, error.span(), error.message());
+        // First by itself, so that the error has a line of this file.
+        toml::from_str::<T>(&text).map_err(|error| invalid(&error))?;
+        merge(&mut merged, toml::from_str(&text).map_err(|error| invalid(&error))?);
+        texts.push((path.clone(), text));
+    }
+    let main = files.first().map_or(Path::new(SETTINGS), |path| path.as_path());
+    let value = merged.try_into().map_err(|error: toml::de::Error| {
+        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message()))
+    })?;
+    Ok((value, texts))
+}
+
+fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
+    let real = chain::check(layout.root(), path)?;
+    let on_disk = layout.on_disk(real);
+    let bytes = atomic::read(&on_disk)?
+        .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        .at("read", &on_disk)?;
+    String::from_utf8(bytes).map_err(|_| Diagnostic::of_file(path, "the file is not UTF-8").into())
+}
+
+/// Tables merge key by key; anything else is replaced.
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(toml::Value::Table(below)), toml::Value::Table(above)) => merge(below, above),
+            (_, value) => drop(into.insert(key, value)),
+        }
+    }
+}
+
+/// Points at the last file that has the key.
+fn point_at(texts: &[Source], main: &Path, key: &[String], message: &str) -> Diagnostic {
+    texts
+        .iter()
+        .rev()
+        .find_map(|(path, text)| Some(Diagnostic::at(path, text, Some(span_of(text, key)?), message)))
+        .unwrap_or_else(|| Diagnostic::of_file(main, message))
+}
+
+fn span_of(text: &str, key: &[String]) -> Option<std::ops::Range<usize>> {
+    let document = toml::de::DeTable::parse(text).ok()?;
+    let mut table = document.get_ref();
+    let (last, path) = key.split_last()?;
+    for part in path {
+        table = table.get(part.as_str())?.get_ref().as_table()?;
+    }
+    let (found, _) = table.get_key_value(last.as_str())?;
+    Some(found.span())
+}
+
+#[cfg(test)]
+mod tests;

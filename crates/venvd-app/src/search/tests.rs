@@ -1,0 +1,275 @@
+use super::*;
+use crate::definition::{Builder, Restart, Section, UnitKind};
+use venvd_fs::Root;
+
+struct Host {
+    directory: tempfile::TempDir,
+    layout: Layout,
+}
+
+impl Host {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        for (path, text) in files {
+            let path = layout.on_disk(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Self { directory, layout }
+    }
+
+    fn app(&self, name: &str) -> Result<App, LoadError> {
+        load_app(&self.layout, &name.parse().unwrap())
+    }
+}
+
+fn error_of(text: &str) -> String {
+    let host = Host::new(&[("/etc/venvd/apps/nova.toml", text)]);
+    host.app("nova").expect_err(text).to_string()
+}
+
+const FULL: &str = r#"
+description = "OpenStack Compute"
+enabled = true
+user = "nova"
+pin = "tag"
+[build]
+lock = "/etc/venvd/locks/nova/29.2.0.txt"
+packages = ["nova", "PyMySQL"]
+constraints = ["/etc/venvd/upper-constraints.txt"]
+python = "/usr/bin/python3.11"
+builder = "pip"
+[build.index]
+url = "https://index.example.org/simple"
+find-links = ["/srv/wheels"]
+no-index = false
+[units."nova-compute.service"]
+programs = ["nova-compute"]
+[units."cinder-scheduler.service"]
+exec = "cinder-scheduler --config-file /etc/cinder/cinder.conf"
+restart = "none"
+[units."nova-api.service"]
+exec = "/usr/bin/uwsgi --ini /etc/nova/nova-api-uwsgi.ini --virtualenv {venv}"
+environment = { VENVD_NOVA = "{venv}" }
+[units."apache2.service"]
+environment = { VENVD_NOVA = "{venv}" }
+[units."nova-worker@.service"]
+whole = true
+exec = "nova-conductor --config-file /etc/nova/nova.conf"
+Unit.After = ["network-online.target", "a.target"]
+Service = { Type = "exec", Restart = "on-failure", TimeoutSec = 30, DynamicUser = false }
+Install.WantedBy = "multi-user.target"
+[sudo]
+commands = ["nova-rootwrap /etc/nova/rootwrap.conf *"]
+[rootwrap]
+config = "/etc/nova/rootwrap.conf"
+shadow = ["privsep-helper"]
+[health]
+settle = "3s"
+timeout = "1m"
+commands = []
+rollback = false
+[commands]
+expose = []
+"#;
+
+#[test]
+fn a_full_definition_means_what_it_says() {
+    let host = Host::new(&[("/etc/venvd/apps/nova.toml", FULL)]);
+    let app = host.app("nova").unwrap();
+    assert!(app.enabled);
+    assert_eq!(app.source, Path::new("/etc/venvd/apps/nova.toml"));
+    assert_eq!(app.build.builder, Builder::Pip);
+    assert_eq!(app.build.python, Path::new("/usr/bin/python3.11"));
+    let unit = |name: &str| &app.units[&name.parse().unwrap()];
+    assert!(matches!(&unit("nova-compute.service").kind, UnitKind::Spliced(programs) if programs.len() == 1));
+    assert!(matches!(&unit("cinder-scheduler.service").kind, UnitKind::Exec(_)));
+    assert_eq!(unit("cinder-scheduler.service").restart, Some(Restart::None));
+    assert!(matches!(&unit("apache2.service").kind, UnitKind::Environment));
+    let UnitKind::Whole(whole) = &unit("nova-worker@.service").kind else {
+        panic!("not whole")
+    };
+    assert_eq!(
+        whole.sections[&Section::Unit]["After"],
+        ["network-online.target", "a.target"]
+    );
+    assert_eq!(whole.sections[&Section::Service]["TimeoutSec"], ["30"]);
+    assert_eq!(whole.sections[&Section::Service]["DynamicUser"], ["no"]);
+    assert!(app.sudo[0].open_ended);
+    assert_eq!(app.health.settle.as_secs(), 3);
+    assert!(!app.health.rollback);
+}
+
+#[test]
+fn an_app_is_off_unless_it_says_otherwise() {
+    let host = Host::new(&[("/etc/venvd/apps/nova.toml", "user = \"nova\"")]);
+    assert!(!host.app("nova").unwrap().enabled);
+}
+
+#[test]
+fn later_directories_replace_and_fragments_merge() {
+    let host = Host::new(&[
+        (
+            "/usr/lib/venvd/apps/nova.toml",
+            "user = \"vendor\"\n[build]\npackages = [\"nova\"]",
+        ),
+        (
+            "/etc/venvd/apps/nova.toml",
+            "user = \"admin\"\n[build]\nbuilder = \"uv\"\npackages = [\"a\", \"b\"]",
+        ),
+        ("/usr/lib/venvd/apps/nova.toml.d/10-a.toml", "user = \"never\""),
+        ("/etc/venvd/apps/nova.toml.d/10-a.toml", "user = \"fragment\""),
+        ("/run/venvd/apps/nova.toml.d/20-b.toml", "[build]\npackages = [\"c\"]"),
+        ("/etc/venvd/apps/nova.toml.d/.hidden.toml", "nonsense"),
+        ("/usr/lib/venvd/apps/glance.toml", "user = \"glance\""),
+        ("/etc/venvd/apps/glance.toml", ""),
+    ]);
+    let app = host.app("nova").unwrap();
+    assert_eq!(app.user.unwrap().as_str(), "fragment");
+    assert_eq!(app.build.builder, Builder::Uv);
+    assert_eq!(app.build.packages.len(), 1);
+    assert!(
+        matches!(host.app("glance"), Err(LoadError::Unknown { .. })),
+        "an empty file masks"
+    );
+}
+
+#[test]
+fn an_unknown_key_is_shown_with_file_line_column_and_caret() {
+    let shown = error_of("user = \"nova\"\n[units.\"a.service\"]\nexecc = \"x\"\n");
+    assert!(
+        shown.starts_with("/etc/venvd/apps/nova.toml:3:1: unknown field `execc`"),
+        "{shown}"
+    );
+    assert!(shown.ends_with("    3 | execc = \"x\"\n      | ^^^^^"), "{shown}");
+}
+
+#[test]
+fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
+    for (text, place) in [
+        ("tag = \"1\"", "1:7"),
+        ("pin = \"link\"", "1:7"),
+        ("[bundle]\nfrom = \"registry.example.org/x\"", ""),
+        ("[build]\nhost-modules = [\"libvirt\"]", "2:17"),
+        ("[[hooks.before-stop]]\nrun = \"x\"", ""),
+        ("[health]\ncommands = [\"true\"]", "2:13"),
+        ("[commands]\nexpose = [\"nova-manage\"]", "2:11"),
+        ("user = \"a\"\n[sudo]\nunsafe = [\"privsep-helper *\"]", "3:11"),
+        ("[units.\"a.service\"]\nrestart = \"reload\"", "1:8"),
+        ("[units.\"a.socket\"]\nexec = \"a b\"", "1:8"),
+    ] {
+        let shown = error_of(text);
+        assert!(shown.contains("supported yet"), "{text}: {shown}");
+        assert!(
+            shown.starts_with(&format!("/etc/venvd/apps/nova.toml:{place}")),
+            "{text}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn refused_keys_are_validated_all_the_same() {
+    for (text, reason) in [
+        ("tag = \"a/b\"", "is not a tag"),
+        ("[bundle]\nfrum = \"x\"", "unknown field"),
+        ("[[hooks.before-stop]]\nrun = \"x\"\nonce = true", "unknown field"),
+        ("[build]\nhost-modules = [\"a b\"]", "not the name of a Python module"),
+    ] {
+        let shown = error_of(text);
+        assert!(shown.contains(reason), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn contradictions_are_refused_at_their_place() {
+    for (text, start) in [
+        (
+            "[units.\"a.service\"]\nexec = \"a\"\nprograms = [\"a\"]",
+            "/etc/venvd/apps/nova.toml:1:8: `exec` and",
+        ),
+        (
+            "[units.\"a.service\"]\nwhole = true",
+            "/etc/venvd/apps/nova.toml:1:8: `whole",
+        ),
+        (
+            "[units.\"a.service\"]\nUnit.After = \"x\"",
+            "/etc/venvd/apps/nova.toml:1:8: sections",
+        ),
+        (
+            "[units.\"a.service\"]\nwhole = true\nexec = \"a\"\nService.ExecStart = \"b\"",
+            "/etc/venvd/apps/nova.toml:1:8: the command",
+        ),
+        (
+            "[units.\"dbus.service\"]\nexec = \"a\"",
+            "/etc/venvd/apps/nova.toml:1:8: venvd never",
+        ),
+        (
+            "[sudo]\ncommands = [\"a /b\"]",
+            "/etc/venvd/apps/nova.toml:1:2: sudo commands need",
+        ),
+        (
+            "[health]\nsettle = \"1m\"\ntimeout = \"1s\"",
+            "/etc/venvd/apps/nova.toml:1:2: `timeout`",
+        ),
+    ] {
+        let shown = error_of(text);
+        assert!(shown.starts_with(start), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn bad_values_are_refused() {
+    for text in [
+        "enabled = 1",
+        "user = \"Root\"",
+        "build.packages = [\"-r x\"]",
+        "build.python = \"python3\"",
+        "build.index.url = \"https://me:secret@index.example.org\"",
+        "units.\"a b.service\".exec = \"x\"",
+        "units.\"a.service\".exec = \"x\\ny\"",
+        "units.\"a.service\".environment = { \"A B\" = \"x\" }",
+        "rootwrap.config = \"etc/rootwrap.conf\"",
+        "health.settle = \"soon\"",
+        "x = ",
+    ] {
+        let shown = error_of(text);
+        assert!(shown.starts_with("/etc/venvd/apps/nova.toml:1:"), "{text}: {shown}");
+    }
+}
+
+#[test]
+fn a_file_that_others_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new(&[("/etc/venvd/apps/nova.toml", "enabled = true")]);
+    let path = host.directory.path().join("etc/venvd/apps/nova.toml");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666)).unwrap();
+    assert!(matches!(host.app("nova"), Err(LoadError::Unsafe(_))));
+}
+
+#[test]
+fn one_broken_app_does_not_hide_the_others() {
+    let host = Host::new(&[
+        ("/etc/venvd/apps/good.toml", "enabled = true"),
+        ("/etc/venvd/apps/bad.toml", "enabled = maybe"),
+        ("/etc/venvd/apps/Bad Name.toml", "enabled = true"),
+        ("/etc/venvd/venvd.toml", "keep = 3"),
+    ]);
+    let declared = load(&host.layout);
+    assert_eq!(declared.apps.keys().map(AppName::as_str).collect::<Vec<_>>(), ["good"]);
+    assert_eq!(declared.broken.keys().map(AppName::as_str).collect::<Vec<_>>(), ["bad"]);
+    assert_eq!(declared.problems.len(), 2);
+    assert_eq!(declared.settings, Settings::default());
+}
+
+#[test]
+fn settings_merge_and_default() {
+    let host = Host::new(&[
+        ("/etc/venvd/venvd.toml", "enabled = true\ndeployment = \"blue\""),
+        ("/etc/venvd/venvd.toml.d/10.toml", "enabled = false"),
+    ]);
+    let settings = load_settings(&host.layout).unwrap();
+    assert!(!settings.enabled);
+    assert_eq!(settings.deployment.unwrap().as_str(), "blue");
+    assert_eq!(load_settings(&Host::new(&[]).layout).unwrap(), Settings::default());
+}

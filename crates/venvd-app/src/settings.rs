@@ -1,0 +1,46 @@
+//! Global settings: `/etc/venvd/venvd.toml` and what `venvd.toml.d/*.toml` merge over it.
+
+use serde::Deserialize;
+
+use crate::later::Later;
+use crate::name::Tag;
+use crate::value::{AbsolutePath, Span};
+
+/// What holds for all apps of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `false` turns every app off, whatever its definition says.
+    pub enabled: bool,
+    /// A word for this deployment that goes into tags made by default.
+    pub deployment: Option<Tag>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            deployment: None,
+        }
+    }
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub(crate) struct RawSettings {
+    enabled: Option<bool>,
+    deployment: Option<Tag>,
+    keep: Option<Later<u32>>,
+    policy_grace: Option<Later<Span>>,
+    registry: Option<Later<String>>,
+    trust: Option<Later<AbsolutePath>>,
+}
+
+impl From<RawSettings> for Settings {
+    fn from(raw: RawSettings) -> Self {
+        Self {
+            enabled: raw.enabled.unwrap_or(true),
+            deployment: raw.deployment,
+        }
+    }
+}
