@@ -1,0 +1,399 @@
+//! What a unit says after all of its files: the value of each key as systemd has it in the end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::chase::{Last, below, chase};
+use crate::command::{self, CommandLine};
+use crate::dropins;
+use crate::lexer::{self, Assignment};
+use crate::name::UnitId;
+use crate::search_path::{Found, UnitFiles};
+use crate::word;
+
+/// The keys of `[Service]` that hold command lines (systemd.service(5)).
+pub const EXEC_KEYS: [&str; 7] = [
+    "ExecCondition",
+    "ExecStartPre",
+    "ExecStart",
+    "ExecStartPost",
+    "ExecReload",
+    "ExecStop",
+    "ExecStopPost",
+];
+
+const SERVICE: &str = "Service";
+
+/// A unit as its files leave it.
+#[derive(Debug)]
+pub enum Unit {
+    /// There is no file of that name.
+    Absent,
+    /// Masked by this file, a link to `/dev/null` or an empty one.
+    Masked(PathBuf),
+    /// Systemd can't load it, and why.
+    Broken(Trouble),
+    /// It can be loaded.
+    Loaded(Box<Effective>),
+}
+
+/// What is wrong in a unit's files, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{path}:{line}: {what}", path = path.display())]
+pub struct Trouble {
+    /// The file on the host.
+    pub path: PathBuf,
+    /// The line, 0 for the whole file.
+    pub line: u32,
+    /// What it is.
+    pub what: String,
+}
+
+/// An assignment and the file it stands in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file on the host.
+    pub path: PathBuf,
+    /// The assignment.
+    pub assignment: Assignment,
+}
+
+impl Entry {
+    /// Returns the value.
+    #[must_use]
+    pub fn value(&self) -> &str {
+        &self.assignment.value
+    }
+}
+
+/// All assignments of a unit, its file's and its drop-ins', in the order in which they apply.
+#[derive(Debug)]
+pub struct Effective {
+    /// The unit's file and names.
+    pub found: Found,
+    /// What systemd ignores in these files.
+    pub troubles: Vec<Trouble>,
+    entries: Vec<Entry>,
+}
+
+/// Reads a unit: its file and all of its drop-ins, without what generators made.
+#[must_use]
+pub fn load(files: &UnitFiles, name: &UnitId) -> Unit {
+    let found = files.find(name);
+    let Some(fragment) = found.fragment.clone() else {
+        return Unit::Absent;
+    };
+    if files.is_mask(&fragment) {
+        return Unit::Masked(fragment);
+    }
+    let (list, unreadable) = dropins::list(files, &found);
+    let mut unit = Effective {
+        found,
+        troubles: Vec::new(),
+        entries: Vec::new(),
+    };
+    if let Err(trouble) = unit.read(files.root(), &fragment) {
+        return Unit::Broken(trouble);
+    }
+    for directory in unreadable {
+        let what = directory.source.to_string();
+        unit.troubles.push(Trouble {
+            path: directory.path,
+            line: 0,
+            what,
+        });
+    }
+    for dropin in list {
+        // What stands before the fault is in force, what stands after it is lost.
+        if let Err(trouble) = unit.read(files.root(), &dropin.path) {
+            unit.troubles.push(trouble);
+        }
+    }
+    Unit::Loaded(Box::new(unit))
+}
+
+impl Effective {
+    /// Adds what a file says, up to the fault that it is an error to have.
+    fn read(&mut self, root: &Path, path: &Path) -> Result<(), Trouble> {
+        let at = |line: u32, what: String| Trouble {
+            path: path.to_owned(),
+            line,
+            what,
+        };
+        let bytes = match chase(root, path, Last::Follow) {
+            // The mask of a drop-in; by name, as an image has no devices.
+            Ok(resolved) if resolved == Path::new("/dev/null") => Ok(Vec::new()),
+            Ok(resolved) => fs::read(below(root, &resolved)),
+            Err(error) => Err(error),
+        };
+        let text = lexer::parse(&bytes.map_err(|error| at(0, error.to_string()))?);
+        self.troubles.extend(
+            text.warnings
+                .iter()
+                .map(|(line, warning)| at(*line, warning.to_string())),
+        );
+        for assignment in text.assignments {
+            let line = assignment.line;
+            let fault = if is_exec(&assignment) {
+                command::parse(&assignment.value).fault
+            } else {
+                None
+            };
+            self.entries.push(Entry {
+                path: path.to_owned(),
+                assignment,
+            });
+            match fault {
+                Some(fault) if fault.fatal => return Err(at(line, fault.to_string())),
+                Some(fault) => self.troubles.push(at(line, fault.to_string())),
+                None => {}
+            }
+        }
+        match text.fault {
+            Some(fault) => Err(at(fault.line, fault.reason.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns every assignment to a key, resets included.
+    pub fn all<'a>(&'a self, section: &'a str, key: &'a str) -> impl DoubleEndedIterator<Item = &'a Entry> {
+        self.entries
+            .iter()
+            .filter(move |e| e.assignment.section == section && e.assignment.key == key)
+    }
+
+    /// Returns the last value of a key, as for settings that hold one value.
+    #[must_use]
+    pub fn last<'a>(&'a self, section: &'a str, key: &'a str) -> Option<&'a str> {
+        self.all(section, key).next_back().map(Entry::value)
+    }
+
+    /// Returns the assignments to a list that are in force: those after the last empty one.
+    #[must_use]
+    pub fn list<'a>(&'a self, section: &'a str, key: &'a str) -> Vec<&'a Entry> {
+        let mut list: Vec<_> = self
+            .all(section, key)
+            .rev()
+            .take_while(|entry| !entry.value().is_empty())
+            .collect();
+        list.reverse();
+        list
+    }
+
+    /// Returns the command lines of one of [`EXEC_KEYS`] that are in force.
+    #[must_use]
+    pub fn commands<'a>(&'a self, key: &'a str) -> Vec<(&'a Entry, CommandLine)> {
+        self.list(SERVICE, key)
+            .into_iter()
+            .map(|entry| (entry, command::parse(entry.value())))
+            .collect()
+    }
+
+    /// Returns the `Type=` of a service.
+    #[must_use]
+    pub fn service_type(&self) -> &str {
+        match self.last(SERVICE, "Type") {
+            Some(kind) if !kind.is_empty() => kind,
+            // systemd.service(5): without ExecStart= a service is oneshot, with BusName= it is dbus.
+            _ if self.list(SERVICE, "ExecStart").is_empty() => "oneshot",
+            _ if self.last(SERVICE, "BusName").is_some_and(|name| !name.is_empty()) => "dbus",
+            _ => "simple",
+        }
+    }
+
+    /// Returns the value that `Environment=` gives a variable; specifiers as they stand.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.environment()
+            .into_iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
+    }
+
+    /// Returns all variables that `Environment=` sets, specifiers as they stand (`config_parse_environ()`).
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let mut variables: Vec<(String, String)> = Vec::new();
+        for entry in self.list(SERVICE, "Environment") {
+            let mut from = Some(0);
+            // A word that can't be read ends the line, those before it count.
+            while let Some(at) = from
+                && let Ok(Some(word)) = word::strict(entry.value(), at)
+            {
+                from = word.next;
+                let Ok(text) = String::from_utf8(word.bytes) else {
+                    continue;
+                };
+                let Some((name, value)) = text.split_once('=').filter(|(name, _)| is_variable(name)) else {
+                    continue;
+                };
+                match variables.iter_mut().find(|(key, _)| key == name) {
+                    Some(variable) => value.clone_into(&mut variable.1),
+                    None => variables.push((name.to_owned(), value.to_owned())),
+                }
+            }
+        }
+        variables
+    }
+
+    /// Returns the directories of `ExecSearchPath=`, specifiers as they stand.
+    #[must_use]
+    pub fn exec_search_path(&self) -> Vec<&str> {
+        let values = self.list(SERVICE, "ExecSearchPath").into_iter();
+        // A directory that is not absolute ends the line (`config_parse_colon_separated_paths()`).
+        values
+            .flat_map(|e| e.value().split(':').take_while(|path| path.starts_with(['/', '%'])))
+            .collect()
+    }
+
+    /// Returns the files of `EnvironmentFile=`, with their `-`.
+    #[must_use]
+    pub fn environment_files(&self) -> Vec<&Entry> {
+        self.list(SERVICE, "EnvironmentFile")
+    }
+}
+
+fn is_exec(assignment: &Assignment) -> bool {
+    assignment.section == SERVICE && EXEC_KEYS.contains(&assignment.key.as_str())
+}
+
+/// `env_name_is_valid()`
+fn is_variable(name: &str) -> bool {
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests_support::Tree;
+
+    const UNIT: &str = "usr/lib/systemd/system/a.service";
+
+    fn load_a(tree: &Tree) -> Unit {
+        load(&UnitFiles::scan(tree.root()), &UnitId::parse("a.service").unwrap())
+    }
+
+    fn loaded(tree: &Tree) -> Box<Effective> {
+        match load_a(tree) {
+            Unit::Loaded(unit) => unit,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn starts(unit: &Effective) -> Vec<&str> {
+        unit.commands("ExecStart")
+            .iter()
+            .map(|(entry, _)| entry.value())
+            .collect()
+    }
+
+    #[test]
+    fn resets_and_appends_over_all_files() {
+        let tree = Tree::new();
+        tree.file(
+            UNIT,
+            "[Service]\nExecStart=/bin/a 1\nExecStart=/bin/a 2\nExecReload=/bin/r\n",
+        );
+        tree.file(
+            "etc/systemd/system/a.service.d/50-x.conf",
+            "[Service]\nExecStart=/bin/a 3\n",
+        );
+        assert_eq!(starts(&loaded(&tree)), ["/bin/a 1", "/bin/a 2", "/bin/a 3"]);
+        tree.file(
+            "etc/systemd/system/a.service.d/override.conf",
+            "[Service]\nExecStart=\nExecStart=/bin/b\n",
+        );
+        let unit = loaded(&tree);
+        assert_eq!(starts(&unit), ["/bin/b"]);
+        let (entry, line) = &unit.commands("ExecStart")[0];
+        assert_eq!(entry.path, Path::new("/etc/systemd/system/a.service.d/override.conf"));
+        assert_eq!(
+            (entry.assignment.line, line.commands[0].program.as_str()),
+            (3, "/bin/b")
+        );
+        assert_eq!(unit.commands("ExecReload").len(), 1, "each list is reset alone");
+    }
+
+    #[test]
+    fn absent_masked_and_broken() {
+        let tree = Tree::new();
+        assert!(matches!(load_a(&tree), Unit::Absent));
+        tree.bytes(UNIT, b"[Unit]\nDescription=\xff\n");
+        assert!(matches!(load_a(&tree), Unit::Broken(trouble) if trouble.line == 2));
+        tree.file(UNIT, "[Service]\nExecStart=rel/x\n");
+        assert!(matches!(load_a(&tree), Unit::Broken(trouble) if trouble.line == 2));
+        tree.link("etc/systemd/system/a.service", "/dev/null");
+        assert!(matches!(load_a(&tree), Unit::Masked(path) if path == Path::new("/etc/systemd/system/a.service")));
+    }
+
+    #[test]
+    fn a_fault_in_a_dropin_loses_its_rest() {
+        // Tried on 252 with `systemd-analyze verify`.
+        for fault in [&b"X=\xff"[..], b"[bad", b"ExecStartPre=rel/x"] {
+            let tree = Tree::new();
+            tree.file(UNIT, "[Service]\nExecStart=/bin/a\n");
+            let text = [&b"[Service]\nExecStart=/bin/b\n"[..], fault, b"\nExecStart=/bin/c\n"].concat();
+            tree.bytes("etc/systemd/system/a.service.d/x.conf", &text);
+            let unit = loaded(&tree);
+            assert_eq!(starts(&unit), ["/bin/a", "/bin/b"], "{}", fault.escape_ascii());
+            assert_eq!(unit.troubles.len(), 1);
+            assert_eq!(unit.troubles[0].line, 3);
+        }
+    }
+
+    #[test]
+    fn a_masked_dropin_hides_the_one_below() {
+        let tree = Tree::new();
+        tree.file(UNIT, "[Service]\nExecStart=/bin/a\n");
+        tree.file(
+            "usr/lib/systemd/system/a.service.d/x.conf",
+            "[Service]\nExecStart=/bin/b\n",
+        );
+        tree.link("etc/systemd/system/a.service.d/x.conf", "/dev/null");
+        let unit = loaded(&tree);
+        assert_eq!(starts(&unit), ["/bin/a"]);
+        assert!(unit.troubles.is_empty());
+    }
+
+    #[test]
+    fn environment_is_merged() {
+        let tree = Tree::new();
+        tree.file(
+            UNIT,
+            "[Service]\nExecStart=/bin/a\nEnvironment=A=1 \"B=x y\" 1C=no =no D\nEnvironment='A=%h/2' E=3 'F\n\
+             ExecSearchPath=/a:/b\nExecSearchPath=/c:d:/e\nEnvironmentFile=-/etc/default/a\n",
+        );
+        let unit = loaded(&tree);
+        let got: Vec<_> = unit
+            .environment()
+            .into_iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        assert_eq!(got, ["A=%h/2", "B=x y", "E=3"]);
+        assert_eq!(unit.variable("B").as_deref(), Some("x y"));
+        assert_eq!(unit.exec_search_path(), ["/a", "/b", "/c"]);
+        assert_eq!(unit.environment_files()[0].value(), "-/etc/default/a");
+        tree.file(
+            "etc/systemd/system/a.service.d/x.conf",
+            "[Service]\nEnvironment=\nEnvironment=G=4\nExecSearchPath=\n",
+        );
+        let unit = loaded(&tree);
+        assert_eq!(unit.environment(), [("G".to_owned(), "4".to_owned())]);
+        assert!(unit.exec_search_path().is_empty());
+    }
+
+    #[test]
+    fn service_types() {
+        for (text, want) in [
+            ("ExecStart=/bin/a", "simple"),
+            ("ExecStart=/bin/a\nType=oneshot", "oneshot"),
+            ("ExecStart=/bin/a\nBusName=a.b", "dbus"),
+            ("ExecStop=/bin/a", "oneshot"),
+        ] {
+            let tree = Tree::new();
+            tree.file(UNIT, &format!("[Service]\n{text}\n"));
+            assert_eq!(loaded(&tree).service_type(), want, "{text}");
+        }
+    }
+}

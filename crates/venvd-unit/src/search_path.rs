@@ -1,0 +1,452 @@
+//! Which file is a unit's: systemd's search path, aliases, linked units, templates and masks.
+//!
+//! Follows `unit_file_build_name_map()` and `unit_file_find_fragment()` of systemd's `unit-file.c`. The generators'
+//! directories are left out: when a generator runs they have just been emptied, and the others are filling them.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fs::{self, DirEntry};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::chase::{Last, below, chase};
+use crate::name::UnitId;
+
+/// The directories of system units, highest priority first (systemd.unit(5); `lookup_paths_init()`).
+///
+/// `/lib` is there for systems where it is not a link to `/usr/lib`; elsewhere it adds nothing.
+pub const SYSTEM_DIRECTORIES: [&str; 10] = [
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/run/systemd/transient",
+    "/etc/systemd/system",
+    "/etc/systemd/system.attached",
+    "/run/systemd/system",
+    "/run/systemd/system.attached",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// As many aliases of aliases as systemd follows (`FOLLOW_MAX`).
+const FOLLOW_MAX: usize = 8;
+
+/// The unit types that may have aliases (`unit_type_may_alias()`).
+const ALIAS_TYPES: [&str; 6] = ["service", "socket", "target", "device", "timer", "path"];
+
+/// A directory or link that could not be read; systemd goes on without it, and so do we.
+#[derive(Debug, thiserror::Error)]
+#[error("can't read {path}: {source}", path = path.display())]
+pub struct Unreadable {
+    /// The path on the host.
+    pub path: PathBuf,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// What a name in the search path stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Target {
+    /// Another name in the search path.
+    Alias(UnitId),
+    /// A file: its path on the host, perhaps a link to outside of the search path.
+    File(PathBuf),
+}
+
+/// A unit's file and all of its names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The file, as the host names it; links in it are not resolved.
+    pub fragment: Option<PathBuf>,
+    /// The name that was asked for and every alias. Drop-ins of all of them count.
+    pub names: BTreeSet<UnitId>,
+    /// The name under which systemd lists the unit: that of its file.
+    pub id: UnitId,
+}
+
+/// An index of all unit files below a root.
+#[derive(Debug)]
+pub struct UnitFiles {
+    root: PathBuf,
+    directories: Vec<PathBuf>,
+    targets: HashMap<UnitId, Target>,
+    /// For the names that aliases end at: those aliases.
+    aliases: HashMap<UnitId, Vec<UnitId>>,
+    dropin_directories: HashSet<PathBuf>,
+    unreadable: Vec<Unreadable>,
+}
+
+impl UnitFiles {
+    /// Reads the directories of system units below `root`.
+    #[must_use]
+    pub fn scan(root: &Path) -> Self {
+        Self::scan_directories(root, &SYSTEM_DIRECTORIES.map(PathBuf::from))
+    }
+
+    /// Reads `directories`, paths on the host, highest priority first, below `root`.
+    #[must_use]
+    pub fn scan_directories(root: &Path, directories: &[PathBuf]) -> Self {
+        let mut files = Self {
+            root: root.to_owned(),
+            directories: directories.to_vec(),
+            targets: HashMap::new(),
+            aliases: HashMap::new(),
+            dropin_directories: HashSet::new(),
+            unreadable: Vec::new(),
+        };
+        let inside = files.with_resolved();
+        for directory in directories {
+            if let Err(source) = files.read_directory(directory, &inside)
+                && source.kind() != io::ErrorKind::NotFound
+            {
+                files.unreadable.push(Unreadable {
+                    path: directory.clone(),
+                    source,
+                });
+            }
+        }
+        files.index_aliases();
+        files
+    }
+
+    /// Returns the root that all paths of the host are read below.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns what could not be read.
+    #[must_use]
+    pub fn unreadable(&self) -> &[Unreadable] {
+        &self.unreadable
+    }
+
+    /// Returns the directories of the search path, as the host names them.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    pub(crate) fn has_dropin_directory(&self, path: &Path) -> bool {
+        self.dropin_directories.contains(path)
+    }
+
+    /// Finds the file and the names of a unit.
+    ///
+    /// An instance without a file of its own has its template's.
+    #[must_use]
+    pub fn find(&self, name: &UnitId) -> Found {
+        let mut names = self.names_of(name, name, None);
+        let template = name.template();
+        let fragment = self
+            .resolve(name)
+            .or_else(|| template.as_ref().and_then(|template| self.resolve(template)));
+        let own = fragment.and_then(file_id);
+        if let Some(own) = own.as_ref().filter(|own| *own != name) {
+            names.extend(self.names_of(own, name, fragment));
+        }
+        let id = match (own, name.instance()) {
+            (Some(own), Some(instance)) if own.is_template() => own.with_instance(instance),
+            (own, _) => own,
+        };
+        let id = id.unwrap_or_else(|| name.clone());
+        names.insert(id.clone());
+        names.retain(|each| !each.is_template() || name.is_template());
+        Found {
+            fragment: fragment.map(Path::to_owned),
+            names,
+            id,
+        }
+    }
+
+    /// `add_names()`: `of` itself and its aliases, for the unit `name`.
+    fn names_of(&self, of: &UnitId, name: &UnitId, fragment: Option<&Path>) -> BTreeSet<UnitId> {
+        let mut names = BTreeSet::from([of.clone()]);
+        for alias in self.aliases.get(of).into_iter().flatten() {
+            let Some(instance) = name.instance().filter(|_| alias.is_template()) else {
+                names.insert(alias.clone());
+                continue;
+            };
+            let Some(alias) = alias.with_instance(instance) else {
+                continue;
+            };
+            // An instance of the alias may have been pointed elsewhere.
+            let elsewhere = fragment.is_some_and(|fragment| {
+                self.resolve(&alias)
+                    .is_some_and(|other| other.file_name() != fragment.file_name())
+            });
+            if !elsewhere {
+                names.insert(alias);
+            }
+        }
+        names
+    }
+
+    /// `unit_ids_map_get()`: follows aliases to a file.
+    fn resolve(&self, name: &UnitId) -> Option<&Path> {
+        let mut target = self.targets.get(name)?;
+        for _ in 0..FOLLOW_MAX {
+            let next = match target {
+                Target::File(path) => return Some(path),
+                Target::Alias(next) => next,
+            };
+            target = self.targets.get(next).or_else(|| self.targets.get(&next.template()?))?;
+        }
+        None
+    }
+
+    fn index_aliases(&mut self) {
+        let mut aliases: HashMap<UnitId, Vec<UnitId>> = HashMap::new();
+        let links = self
+            .targets
+            .iter()
+            .filter(|(_, target)| matches!(target, Target::Alias(_)));
+        for (name, _) in links {
+            let Some(own) = self.resolve(name).filter(|path| !self.is_mask(path)).and_then(file_id) else {
+                continue;
+            };
+            // An instance that points to a template is an alias of that instance alone.
+            let own = match name.instance() {
+                Some(instance) if own.is_template() => own.with_instance(instance),
+                _ => Some(own),
+            };
+            if let Some(own) = own {
+                aliases.entry(own).or_default().push(name.clone());
+            }
+        }
+        self.aliases = aliases;
+    }
+
+    /// Returns whether the host's file is empty or leads to `/dev/null`.
+    pub(crate) fn is_mask(&self, path: &Path) -> bool {
+        let Ok(resolved) = chase(&self.root, path, Last::Follow) else {
+            return false;
+        };
+        // By name too: an image or a test tree has no devices.
+        resolved == Path::new("/dev/null")
+            || fs::metadata(below(&self.root, &resolved)).is_ok_and(|data| {
+                use std::os::unix::fs::FileTypeExt;
+                data.file_type().is_char_device() || (data.is_file() && data.len() == 0)
+            })
+    }
+
+    /// Returns the directories as they are and as they resolve: both count as "inside" for a link's target.
+    fn with_resolved(&self) -> Vec<PathBuf> {
+        let resolved = self
+            .directories
+            .iter()
+            .filter_map(|path| chase(&self.root, path, Last::Follow).ok());
+        self.directories.iter().cloned().chain(resolved).collect()
+    }
+
+    fn read_directory(&mut self, directory: &Path, inside: &[PathBuf]) -> io::Result<()> {
+        for entry in fs::read_dir(chase(&self.root, directory, Last::Follow).map(|path| below(&self.root, &path))?)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            // Unit names are ASCII: anything else is no unit.
+            let Some(name) = name.to_str() else { continue };
+            let path = directory.join(name);
+            match UnitId::parse(name) {
+                Ok(id) if !self.targets.contains_key(&id) => self.add_entry(id, path, (&entry, inside))?,
+                Ok(_) => {}
+                Err(_) if name.ends_with(".d") => {
+                    self.dropin_directories.insert(path);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn add_entry(&mut self, id: UnitId, path: PathBuf, (entry, inside): (&DirEntry, &[PathBuf])) -> io::Result<()> {
+        let kind = entry.file_type()?;
+        if kind.is_file() {
+            self.targets.insert(id, Target::File(path));
+            return Ok(());
+        }
+        if !kind.is_symlink() {
+            return Ok(());
+        }
+        match self.link_target(&id, &path, (&entry.path(), inside)) {
+            Ok(Some(target)) => {
+                self.targets.insert(id, target);
+            }
+            Ok(None) => {}
+            Err(source) => self.unreadable.push(Unreadable { path, source }),
+        }
+        Ok(())
+    }
+
+    /// `unit_file_resolve_symlink()`: an alias when it stays inside the search path, else a linked unit or a mask.
+    fn link_target(&self, id: &UnitId, path: &Path, (real, inside): (&Path, &[PathBuf])) -> io::Result<Option<Target>> {
+        let target = path.parent().unwrap_or(path).join(fs::read_link(real)?);
+        let target = chase(&self.root, &target, Last::Keep)?;
+        if !inside.iter().any(|directory| target.starts_with(directory)) {
+            return Ok(Some(Target::File(path.to_owned())));
+        }
+        Ok(file_id(&target)
+            .filter(|target| may_alias(id, target))
+            .map(Target::Alias))
+    }
+}
+
+fn file_id(path: &Path) -> Option<UnitId> {
+    UnitId::parse(path.file_name()?.to_str()?).ok()
+}
+
+/// `unit_validate_alias_symlink_or_warn()`
+fn may_alias(source: &UnitId, target: &UnitId) -> bool {
+    let plain = |id: &UnitId| id.instance().is_none() && !id.is_template();
+    let same_sort = match (source.instance(), target.instance()) {
+        (Some(source), Some(target)) => source == target,
+        (Some(_), None) => target.is_template(),
+        (None, Some(_)) => false,
+        (None, None) => plain(source) == plain(target),
+    };
+    source.kind() == target.kind() && ALIAS_TYPES.contains(&source.kind()) && same_sort
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests_support::Tree;
+
+    fn found(tree: &Tree, name: &str) -> (Option<String>, Vec<String>, String) {
+        let found = UnitFiles::scan(tree.root()).find(&UnitId::parse(name).unwrap());
+        let fragment = found.fragment.map(|path| path.display().to_string());
+        (
+            fragment,
+            found.names.iter().map(ToString::to_string).collect(),
+            found.id.to_string(),
+        )
+    }
+
+    fn check(tree: &Tree, name: &str, (fragment, names): (Option<&str>, &[&str])) {
+        let (got, got_names, _) = found(tree, name);
+        assert_eq!(got.as_deref(), fragment, "{name}");
+        assert_eq!(got_names, names, "{name}");
+    }
+
+    #[test]
+    fn higher_directories_win() {
+        let tree = Tree::new();
+        tree.file("usr/lib/systemd/system/a.service", "x");
+        tree.file("run/systemd/generator/b.service", "x");
+        check(
+            &tree,
+            "a.service",
+            (Some("/usr/lib/systemd/system/a.service"), &["a.service"]),
+        );
+        check(&tree, "b.service", (None, &["b.service"]));
+        tree.file("etc/systemd/system/a.service", "x");
+        check(
+            &tree,
+            "a.service",
+            (Some("/etc/systemd/system/a.service"), &["a.service"]),
+        );
+        tree.file("etc/systemd/system.control/a.service", "x");
+        check(
+            &tree,
+            "a.service",
+            (Some("/etc/systemd/system.control/a.service"), &["a.service"]),
+        );
+    }
+
+    #[test]
+    fn aliases_have_one_file_and_share_names() {
+        let tree = Tree::new();
+        tree.file("usr/lib/systemd/system/foo.service", "x");
+        tree.link("usr/lib/systemd/system/foo-alias.service", "foo.service");
+        tree.link(
+            "etc/systemd/system/other.service",
+            "/lib/systemd/system/foo-alias.service",
+        );
+        tree.link("lib", "usr/lib");
+        tree.link("etc/systemd/system/wrong.service", "/usr/lib/systemd/system/foo.timer");
+        tree.link("etc/systemd/system/loop.service", "loop2.service");
+        tree.link("etc/systemd/system/loop2.service", "loop.service");
+        let all = ["foo-alias.service", "foo.service", "other.service"];
+        for name in all {
+            check(&tree, name, (Some("/usr/lib/systemd/system/foo.service"), &all));
+            assert_eq!(found(&tree, name).2, "foo.service");
+        }
+        check(&tree, "wrong.service", (None, &["wrong.service"]));
+        check(&tree, "loop.service", (None, &["loop.service"]));
+    }
+
+    #[test]
+    fn templates_serve_their_instances() {
+        // The examples of the comment in `unit_file_find_fragment()`.
+        let tree = Tree::new();
+        tree.file("usr/lib/systemd/system/foo@.service", "x");
+        tree.link("usr/lib/systemd/system/foo-alias@.service", "foo@.service");
+        tree.file("usr/lib/systemd/system/foo@inst.service", "x");
+        tree.link(
+            "etc/systemd/system/single@1.service",
+            "/usr/lib/systemd/system/foo@.service",
+        );
+        let template = Some("/usr/lib/systemd/system/foo@.service");
+        check(
+            &tree,
+            "foo@.service",
+            (template, &["foo-alias@.service", "foo@.service"]),
+        );
+        check(
+            &tree,
+            "foo@bar.service",
+            (template, &["foo-alias@bar.service", "foo@bar.service"]),
+        );
+        check(
+            &tree,
+            "foo-alias@bar.service",
+            (template, &["foo-alias@bar.service", "foo@bar.service"]),
+        );
+        check(
+            &tree,
+            "foo@inst.service",
+            (Some("/usr/lib/systemd/system/foo@inst.service"), &["foo@inst.service"]),
+        );
+        let (file, names, id) = found(&tree, "single@1.service");
+        assert_eq!((file.as_deref(), id.as_str()), (template, "foo@1.service"));
+        assert_eq!(names, ["foo-alias@1.service", "foo@1.service", "single@1.service"]);
+    }
+
+    #[test]
+    fn linked_units_and_masks_keep_their_link() {
+        let tree = Tree::new();
+        tree.file("opt/units/a.service", "x");
+        tree.link("etc/systemd/system/a.service", "/opt/units/a.service");
+        tree.link("etc/systemd/system/m.service", "/dev/null");
+        tree.file("etc/systemd/system/e.service", "");
+        tree.file("usr/lib/systemd/system/m.service", "x");
+        check(
+            &tree,
+            "a.service",
+            (Some("/etc/systemd/system/a.service"), &["a.service"]),
+        );
+        check(
+            &tree,
+            "m.service",
+            (Some("/etc/systemd/system/m.service"), &["m.service"]),
+        );
+        let files = UnitFiles::scan(tree.root());
+        for (path, want) in [("m", true), ("e", true), ("a", false)] {
+            assert_eq!(
+                files.is_mask(Path::new(&format!("/etc/systemd/system/{path}.service"))),
+                want,
+                "{path}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_directory_may_be_a_link() {
+        let tree = Tree::new();
+        tree.file("nix/store/units/a.service", "x");
+        tree.link("nix/store/units/b.service", "a.service");
+        tree.link("etc/systemd/system", "/nix/store/units");
+        check(
+            &tree,
+            "b.service",
+            (Some("/etc/systemd/system/a.service"), &["a.service", "b.service"]),
+        );
+    }
+}

@@ -1,0 +1,228 @@
+//! Another program in a command line, and nothing else changed.
+//!
+//! Words are not taken apart and put together again: every byte that is not the program's own stays, so that
+//! whatever an administrator wrote means tomorrow what it means today.
+
+use crate::command::{Command, CommandLine};
+
+/// Directories of programs that a bare name may stand for (`{/usr,/usr/local,}/{bin,sbin}`).
+const PROGRAM_DIRECTORIES: [&str; 6] = [
+    "/usr/bin",
+    "/usr/sbin",
+    "/usr/local/bin",
+    "/usr/local/sbin",
+    "/bin",
+    "/sbin",
+];
+
+/// Why a line is left as it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The line has a fault: what systemd makes of it is not what its author wanted.
+    #[error("systemd does not accept the line: {0}")]
+    Fault(crate::command::Fault),
+    /// `|`: the line is a shell's.
+    #[error("the line runs through a shell (prefix `|`); give the command with `exec`")]
+    Shell,
+    /// The value ends with a backslash that would join it with the line behind it.
+    #[error("the line ends with a backslash")]
+    Backslash,
+    /// A path that would mean something else on a command line.
+    #[error("the path {path:?} has characters that mean something on a command line")]
+    Path {
+        /// The path.
+        path: String,
+    },
+}
+
+/// Returns the name of the program that `program` runs, if it is a bare name or in one of the directories where
+/// distributions put programs.
+///
+/// Nothing else matches: Debian's OpenStack units say `/etc/init.d/NAME systemd-start`, and a program of the venv
+/// with such an argument would be a disaster.
+#[must_use]
+pub fn program_name(program: &str) -> Option<&str> {
+    if !program.contains('/') {
+        return Some(program).filter(|name| !name.is_empty());
+    }
+    let (directory, name) = program.rsplit_once('/')?;
+    let parts = directory.split('/').filter(|part| !part.is_empty() && *part != ".");
+    let directory: String = parts.flat_map(|part| ["/", part]).collect();
+    (program.starts_with('/') && !name.is_empty() && PROGRAM_DIRECTORIES.contains(&directory.as_str())).then_some(name)
+}
+
+/// A program's path, fit to stand in a command line unquoted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlainPath(String);
+
+impl PlainPath {
+    /// Takes an absolute path.
+    ///
+    /// # Errors
+    /// When a character of it would have to be quoted or escaped. `%` would not: it is doubled where it is inserted.
+    pub fn new(path: &str) -> Result<Self, Refusal> {
+        let plain = |b: u8| b.is_ascii_graphic() && !b"\"'\\$;`".contains(&b);
+        if path.starts_with('/') && !path.ends_with('/') && path.bytes().all(plain) {
+            Ok(Self(path.to_owned()))
+        } else {
+            Err(Refusal::Path { path: path.to_owned() })
+        }
+    }
+
+    /// Returns the path as it is written into a unit, specifiers escaped.
+    #[must_use]
+    pub fn escaped(&self) -> String {
+        self.0.replace('%', "%%")
+    }
+}
+
+/// Replaces the programs of a command line for which `replace` gives a path.
+///
+/// `line` is what [`crate::command::parse`] made of `value`. Returns `None` when nothing is replaced.
+///
+/// # Errors
+/// When a program is to be replaced and can't be.
+pub fn splice(
+    value: &str,
+    line: &CommandLine,
+    replace: impl Fn(&Command) -> Option<PlainPath>,
+) -> Result<Option<String>, Refusal> {
+    let mut spliced = String::with_capacity(value.len() + 64);
+    let mut copied = 0;
+    for command in &line.commands {
+        let Some(path) = replace(command) else { continue };
+        if command.prefixes.shell {
+            return Err(Refusal::Shell);
+        }
+        let (range, prefixes) = match &command.token.path {
+            Some(path) => (path.clone(), ""),
+            // Quotes open or close inside the program: they go with it.
+            None => (command.token.span.clone(), command.token.prefixes.as_str()),
+        };
+        spliced.push_str(value.get(copied..range.start).unwrap_or_default());
+        spliced.push_str(prefixes);
+        spliced.push_str(&path.escaped());
+        copied = range.end;
+    }
+    if copied == 0 {
+        return Ok(None);
+    }
+    if let Some(fault) = line.fault {
+        return Err(Refusal::Fault(fault));
+    }
+    spliced.push_str(value.get(copied..).unwrap_or_default());
+    check_line(&spliced)?;
+    Ok(Some(spliced))
+}
+
+/// Checks that a value can be written on one line of a unit file and is read again as it is.
+///
+/// # Errors
+/// When its last backslash would continue the line.
+pub fn check_line(value: &str) -> Result<(), Refusal> {
+    let backslashes = value.bytes().rev().take_while(|b| *b == b'\\').count();
+    if backslashes % 2 == 1 {
+        Err(Refusal::Backslash)
+    } else {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command;
+
+    fn run(value: &str) -> Result<Option<String>, Refusal> {
+        let path = PlainPath::new("/v/b%/nova-api").unwrap();
+        splice(value, &command::parse(value), |c| {
+            (program_name(&c.program) == Some("nova-api")).then(|| path.clone())
+        })
+    }
+
+    #[test]
+    fn replaces_the_program_and_nothing_else() {
+        for (value, want) in [
+            ("/usr/bin/nova-api", "/v/b%%/nova-api"),
+            ("nova-api --x", "/v/b%%/nova-api --x"),
+            (
+                "/usr/bin/nova-api  --a='b c'  \"$X\" ${Y} %i\t\\x41 ",
+                "/v/b%%/nova-api  --a='b c'  \"$X\" ${Y} %i\t\\x41 ",
+            ),
+            (
+                "-@:!!/usr/bin/nova-api nova-api /usr/bin/nova-api",
+                "-@:!!/v/b%%/nova-api nova-api /usr/bin/nova-api",
+            ),
+            ("\"-/usr/bin/nova-api\" x", "\"-/v/b%%/nova-api\" x"),
+            ("-'/usr/bin/nova-api' x", "-'/v/b%%/nova-api' x"),
+            ("-/usr/bin/'nova-api' x", "-/v/b%%/nova-api x"),
+            (r"/usr/bin/nova\x2dapi x", "/v/b%%/nova-api x"),
+            (
+                "/usr/bin/true ; -nova-api a ; /sbin/nova-api b ;",
+                "/usr/bin/true ; -/v/b%%/nova-api a ; /v/b%%/nova-api b ;",
+            ),
+            (r"nova-api \; x", r"/v/b%%/nova-api \; x"),
+            ("//usr/./bin//nova-api", "/v/b%%/nova-api"),
+        ] {
+            let got = run(value).unwrap();
+            assert_eq!(got.as_deref(), Some(want), "{value:?}");
+            let (old, new) = (command::parse(value), command::parse(want));
+            assert_eq!(new.fault, None);
+            for (old, new) in old.commands.iter().zip(&new.commands) {
+                assert_eq!(
+                    (&old.arguments, old.prefixes),
+                    (&new.arguments, new.prefixes),
+                    "{value:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn leaves_other_programs_alone() {
+        for value in [
+            "",
+            "/usr/bin/nova-api-wsgi",
+            "/etc/init.d/nova-api systemd-start",
+            "/opt/bin/nova-api",
+            "/usr/libexec/nova-api",
+            "/usr/bin/env nova-api",
+            "/usr/bin/../bin/nova-api",
+            "/usr/bin/%p",
+            "-",
+            "/bin/sh -c 'nova-api; x'",
+        ] {
+            assert_eq!(run(value), Ok(None), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_it_can_not_do() {
+        assert_eq!(run("|nova-api x"), Err(Refusal::Shell));
+        assert_eq!(run("nova-api x\\"), Err(Refusal::Backslash));
+        assert!(matches!(run("nova-api ; rel/x"), Err(Refusal::Fault(_))));
+        for bad in ["", "bin/x", "/a b", "/a\"", "/a\\", "/a$b", "/a;", "/a/", "/ä"] {
+            assert!(PlainPath::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn program_names() {
+        for (program, want) in [
+            ("a", Some("a")),
+            ("/usr/bin/a", Some("a")),
+            ("/usr/sbin/a", Some("a")),
+            ("/usr/local/bin/a", Some("a")),
+            ("/usr/local/sbin/a", Some("a")),
+            ("/bin/a", Some("a")),
+            ("/sbin/a", Some("a")),
+            ("/usr/a", None),
+            ("/usr/bin/x/a", None),
+            ("/a", None),
+            ("usr/bin/a", None),
+            ("", None),
+        ] {
+            assert_eq!(program_name(program), want, "{program:?}");
+        }
+    }
+}
