@@ -19,6 +19,14 @@ pub struct DropIn {
     pub path: PathBuf,
 }
 
+impl DropIn {
+    /// Returns the name that decides when it applies.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+}
+
 /// Returns the drop-ins of a unit in the order in which they apply, and the directories that could not be read.
 ///
 /// A mask (a link to `/dev/null`) is among them: it hides the files of its name and has no text.

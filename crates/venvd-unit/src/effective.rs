@@ -1,5 +1,6 @@
 //! What a unit says after all of its files: the value of each key as systemd has it in the end.
 
+use std::cmp::Ordering;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -73,12 +74,28 @@ pub struct Effective {
     pub found: Found,
     /// What systemd ignores in these files.
     pub troubles: Vec<Trouble>,
+    /// For [`load_below`]: the file that has the drop-in's name already.
+    pub namesake: Option<PathBuf>,
+    /// For [`load_below`]: what the drop-ins that apply after it say.
+    pub above: Vec<Entry>,
     entries: Vec<Entry>,
 }
 
 /// Reads a unit: its file and all of its drop-ins, without what generators made.
 #[must_use]
 pub fn load(files: &UnitFiles, name: &UnitId) -> Unit {
+    read_unit(files, name, None)
+}
+
+/// Reads a unit as it is below a drop-in called `dropin`: what that drop-in changes, whether it exists or not.
+///
+/// What applies after it is in [`Effective::above`] and counts nowhere else.
+#[must_use]
+pub fn load_below(files: &UnitFiles, name: &UnitId, dropin: &str) -> Unit {
+    read_unit(files, name, Some(dropin))
+}
+
+fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
     let found = files.find(name);
     let Some(fragment) = found.fragment.clone() else {
         return Unit::Absent;
@@ -90,6 +107,8 @@ pub fn load(files: &UnitFiles, name: &UnitId) -> Unit {
     let mut unit = Effective {
         found,
         troubles: Vec::new(),
+        namesake: None,
+        above: Vec::new(),
         entries: Vec::new(),
     };
     if let Err(trouble) = unit.read(files.root(), &fragment) {
@@ -103,11 +122,23 @@ pub fn load(files: &UnitFiles, name: &UnitId) -> Unit {
             what,
         });
     }
+    let mut kept = None;
     for dropin in list {
+        let order = below.map_or(Ordering::Less, |name| dropin.name().cmp(name));
+        if order == Ordering::Equal {
+            unit.namesake = Some(dropin.path);
+            continue;
+        }
+        if order == Ordering::Greater && kept.is_none() {
+            kept = Some(unit.entries.len());
+        }
         // What stands before the fault is in force, what stands after it is lost.
         if let Err(trouble) = unit.read(files.root(), &dropin.path) {
             unit.troubles.push(trouble);
         }
+    }
+    if let Some(kept) = kept {
+        unit.above = unit.entries.split_off(kept);
     }
     Unit::Loaded(Box::new(unit))
 }
@@ -354,6 +385,31 @@ mod tests {
         let unit = loaded(&tree);
         assert_eq!(starts(&unit), ["/bin/a"]);
         assert!(unit.troubles.is_empty());
+    }
+
+    #[test]
+    fn below_a_dropin_is_what_applies_before_it() {
+        let tree = Tree::new();
+        tree.file(UNIT, "[Service]\nExecStart=/bin/a\n");
+        tree.file(
+            "etc/systemd/system/a.service.d/override.conf",
+            "[Service]\nExecStart=/bin/b\n",
+        );
+        tree.file(
+            "etc/systemd/system/a.service.d/zz-venvd.conf",
+            "[Service]\nExecStart=/bin/c\n",
+        );
+        tree.file(
+            "etc/systemd/system/a.service.d/zzz.conf",
+            "[Service]\nExecStart=/bin/d\n",
+        );
+        let name = UnitId::parse("a.service").unwrap();
+        let Unit::Loaded(unit) = load_below(&UnitFiles::scan(tree.root()), &name, "zz-venvd.conf") else {
+            panic!()
+        };
+        assert_eq!(starts(&unit), ["/bin/a", "/bin/b"]);
+        assert_eq!(unit.above.iter().map(Entry::value).collect::<Vec<_>>(), ["/bin/d"]);
+        assert!(unit.namesake.is_some_and(|path| path.ends_with("zz-venvd.conf")));
     }
 
     #[test]

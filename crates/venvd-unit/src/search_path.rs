@@ -157,6 +157,21 @@ impl UnitFiles {
         }
     }
 
+    /// Returns the instances of a template that have a file, a link or a drop-in directory of their own.
+    ///
+    /// Others may run all the same; those are what the template says and nothing else.
+    #[must_use]
+    pub fn instances(&self, template: &UnitId) -> BTreeSet<UnitId> {
+        let directories = self
+            .dropin_directories
+            .iter()
+            .filter_map(|path| UnitId::parse(path.file_name()?.to_str()?.strip_suffix(".d")?).ok());
+        let names = self.targets.keys().cloned().chain(directories);
+        names
+            .filter(|name| name.template().as_ref() == Some(template))
+            .collect()
+    }
+
     /// `add_names()`: `of` itself and its aliases, for the unit `name`.
     fn names_of(&self, of: &UnitId, name: &UnitId, fragment: Option<&Path>) -> BTreeSet<UnitId> {
         let mut names = BTreeSet::from([of.clone()]);
@@ -407,6 +422,24 @@ mod tests {
         let (file, names, id) = found(&tree, "single@1.service");
         assert_eq!((file.as_deref(), id.as_str()), (template, "foo@1.service"));
         assert_eq!(names, ["foo-alias@1.service", "foo@1.service", "single@1.service"]);
+    }
+
+    #[test]
+    fn instances_with_something_of_their_own() {
+        let tree = Tree::new();
+        tree.file("usr/lib/systemd/system/foo@.service", "x");
+        tree.link(
+            "etc/systemd/system/foo@1.service",
+            "/usr/lib/systemd/system/foo@.service",
+        );
+        tree.file("etc/systemd/system/foo@2.service.d/x.conf", "x");
+        tree.file("etc/systemd/system/bar@2.service.d/x.conf", "x");
+        tree.file("etc/systemd/system/foo@.service.d/x.conf", "x");
+        let got = UnitFiles::scan(tree.root()).instances(&UnitId::parse("foo@.service").unwrap());
+        assert_eq!(
+            got.iter().map(UnitId::as_str).collect::<Vec<_>>(),
+            ["foo@1.service", "foo@2.service"]
+        );
     }
 
     #[test]
