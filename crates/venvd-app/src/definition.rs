@@ -1,6 +1,6 @@
 //! App definitions: the file's form ([`RawApp`]), and what it means ([`App`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,6 +35,29 @@ pub struct App {
     pub rootwrap: Option<Rootwrap>,
     /// When it counts as healthy.
     pub health: Health,
+}
+
+impl App {
+    /// Returns the programs that a venv must have, as far as the definition alone tells.
+    ///
+    /// A unit that is spliced by its main program's name needs a look at the unit file to know more.
+    #[must_use]
+    pub fn needed_programs(&self) -> BTreeSet<ProgramName> {
+        let of_units = self.units.values().flat_map(|unit| match &unit.kind {
+            UnitKind::Spliced(programs) => programs.clone(),
+            UnitKind::Exec(exec) | UnitKind::Whole(Whole { exec, .. }) => bare_program(exec).into_iter().collect(),
+            UnitKind::Environment => Vec::new(),
+        });
+        of_units
+            .chain(self.sudo.iter().map(|command| command.program.clone()))
+            .collect()
+    }
+}
+
+/// Returns the first word of a command line, behind systemd's prefixes, if it has no path and so means the venv's.
+fn bare_program(exec: &str) -> Option<ProgramName> {
+    let word = exec.split_ascii_whitespace().next()?;
+    word.trim_start_matches(['-', '@', ':', '+', '!', '|']).parse().ok()
 }
 
 /// How venvs of an app are built.

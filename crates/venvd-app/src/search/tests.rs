@@ -99,6 +99,12 @@ fn a_full_definition_means_what_it_says() {
     assert!(app.sudo[0].open_ended);
     assert_eq!(app.health.settle.as_secs(), 3);
     assert!(!app.health.rollback);
+    let needed: Vec<_> = app.needed_programs().into_iter().map(String::from).collect();
+    assert_eq!(
+        needed,
+        ["cinder-scheduler", "nova-compute", "nova-conductor", "nova-rootwrap"],
+        "uwsgi is the host's"
+    );
 }
 
 #[test]
