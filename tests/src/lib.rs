@@ -9,6 +9,7 @@
 
 pub mod cache;
 pub mod host;
+pub mod locks;
 mod machine;
 mod os;
 pub mod roots;
