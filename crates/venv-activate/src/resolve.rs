@@ -1,0 +1,230 @@
+//! Which venv, and which file is the command. Each is answered once: a link that flips later changes nothing.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::{AccessFlags, access};
+use venvd_app::layout::VENV_DIRECTORIES;
+use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::{AppName, Layout, Tag, VenvName};
+use venvd_fs::chain;
+
+use crate::args::Invocation;
+use crate::environment::absolute_entries;
+use crate::error::Error;
+
+/// Finds the venv, and checks that nobody but root (or the caller) could have put something into its `bin`.
+pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath, Error> {
+    let app = &invocation.app;
+    let venv = match &invocation.tag {
+        None => links::read(layout, Link::Committed, app)?.ok_or_else(|| Error::NothingInForce {
+            app: app.clone(),
+            tags: tags(layout, app),
+        })?,
+        Some(tag) => {
+            let name = VenvName::new(app.clone(), tag.clone()).map_err(|error| Error::Usage(error.to_string()))?;
+            VenvPath::find(layout, &name).ok_or_else(|| Error::NoSuchVenv {
+                tags: tags(layout, app),
+                venv: name,
+            })?
+        }
+    };
+    chain::check(layout.root(), &venv.bin()).map_err(|source| Error::UnsafeVenv {
+        venv: venv.name().clone(),
+        source,
+    })?;
+    Ok(venv)
+}
+
+/// Finds the command's file along `path`, in which the venv comes first. A name with a slash is a file already.
+pub(crate) fn command(layout: &Layout, invocation: &Invocation, path: &OsStr) -> Result<PathBuf, Error> {
+    let name = &invocation.command;
+    if name.as_bytes().contains(&b'/') {
+        return Ok(name.into());
+    }
+    let mut unusable = None;
+    if !name.is_empty() {
+        for directory in absolute_entries(path) {
+            let program = directory.join(name);
+            match fs::metadata(&program) {
+                Ok(metadata) if metadata.is_file() && access(&program, AccessFlags::X_OK).is_ok() => {
+                    return Ok(program);
+                }
+                Ok(metadata) if metadata.is_file() => unusable = unusable.or(Some(program)),
+                // As execvp(3): what can't be looked at is not there.
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    Err(match unusable {
+        Some(program) => Error::NotExecutable { program },
+        None => Error::NoCommand {
+            command: name.clone(),
+            tags: tags_with(layout, &invocation.app, name),
+        },
+    })
+}
+
+/// Lists the tags of an app that are on this host. Only for a hint, so what can't be read is left out.
+fn tags(layout: &Layout, app: &AppName) -> Vec<Tag> {
+    let mut tags = BTreeSet::new();
+    for base in VENV_DIRECTORIES {
+        let Ok(entries) = fs::read_dir(layout.on_disk(Path::new(base).join(app.as_str()))) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            tags.extend(entry.file_name().to_str().and_then(|name| name.parse::<Tag>().ok()));
+        }
+    }
+    tags.into_iter().collect()
+}
+
+fn tags_with(layout: &Layout, app: &AppName, program: &OsStr) -> Vec<VenvName> {
+    tags(layout, app)
+        .into_iter()
+        .filter_map(|tag| VenvName::new(app.clone(), tag).ok())
+        .filter(|name| {
+            VenvPath::find(layout, name)
+                .is_some_and(|venv| !program.is_empty() && layout.on_disk(venv.bin().join(program)).is_file())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::RunAs;
+    use std::env::join_paths;
+    use std::os::unix::fs::PermissionsExt;
+    use venvd_fs::Root;
+
+    struct Host(tempfile::TempDir);
+
+    impl Host {
+        fn new() -> Self {
+            let host = Self(tempfile::tempdir().unwrap());
+            for (tag, program) in [("1", "old"), ("2", "new")] {
+                host.program(&format!("/var/lib/venvd/venvs/nova/{tag}/bin/{program}"), 0o755);
+            }
+            host.program("/usr/bin/true", 0o755);
+            host
+        }
+
+        fn layout(&self) -> Layout {
+            Layout::new(Root::at(self.0.path()))
+        }
+
+        fn program(&self, path: &str, mode: u32) {
+            let path = self.layout().on_disk(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, "").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn commit(&self, tag: &str) {
+            let venv = VenvPath::local(format!("nova:{tag}").parse().unwrap());
+            links::set(&self.layout(), Link::Committed, venv.name().app(), Some(&venv)).unwrap();
+        }
+
+        fn venv(&self, tag: Option<&str>) -> Result<PathBuf, Error> {
+            venv(&self.layout(), &invocation(tag, "true")).map(|venv| venv.path())
+        }
+
+        fn command(&self, name: &str) -> Result<PathBuf, Error> {
+            let on_disk = |path: &str| self.layout().on_disk(path);
+            let path = join_paths([
+                on_disk("/var/lib/venvd/venvs/nova/2/bin"),
+                "relative".into(),
+                "".into(),
+                on_disk("/usr/bin"),
+            ]);
+            command(&self.layout(), &invocation(None, name), &path.unwrap())
+        }
+    }
+
+    fn invocation(tag: Option<&str>, command: &str) -> Invocation {
+        Invocation {
+            app: "nova".parse().unwrap(),
+            tag: tag.map(|tag| tag.parse().unwrap()),
+            run_as: RunAs::Caller,
+            directory: None,
+            command: command.into(),
+            arguments: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_committed_venv_is_the_default() {
+        let host = Host::new();
+        host.commit("1");
+        assert_eq!(host.venv(None).unwrap(), Path::new("/var/lib/venvd/venvs/nova/1"));
+        assert_eq!(host.venv(Some("2")).unwrap(), Path::new("/var/lib/venvd/venvs/nova/2"));
+    }
+
+    #[test]
+    fn a_missing_venv_says_which_there_are() {
+        let host = Host::new();
+        let error = host.venv(None).unwrap_err();
+        assert_eq!(error.exit_code(), 127);
+        assert!(error.to_string().ends_with("there is 1, 2"), "{error}");
+        let error = host.venv(Some("3")).unwrap_err();
+        assert_eq!(error.exit_code(), 127);
+        assert_eq!(error.to_string(), "there is no venv nova:3; there is 1, 2");
+    }
+
+    #[test]
+    fn a_dangling_or_foreign_link_or_a_writable_venv_is_refused() {
+        let host = Host::new();
+        host.commit("3");
+        let error = host.venv(None).unwrap_err();
+        assert!(matches!(error, Error::UnsafeVenv { .. }), "{error}");
+        assert_eq!(error.exit_code(), 126);
+
+        let link = Link::Committed.path(&host.layout(), &"nova".parse().unwrap());
+        fs::remove_file(&link).unwrap();
+        std::os::unix::fs::symlink("/srv/nova", &link).unwrap();
+        assert_eq!(host.venv(None).unwrap_err().exit_code(), 126);
+
+        let bin = host.layout().on_disk("/var/lib/venvd/venvs/nova/2/bin");
+        fs::set_permissions(&bin, fs::Permissions::from_mode(0o777)).unwrap();
+        let error = host.venv(Some("2")).unwrap_err();
+        assert!(venvd_fs::report(&error).contains("chmod go-w"), "{error}");
+        assert_eq!(error.exit_code(), 126);
+    }
+
+    #[test]
+    fn the_venv_comes_before_the_system() {
+        let host = Host::new();
+        host.program("/usr/bin/new", 0o755);
+        let bin = "/var/lib/venvd/venvs/nova/2/bin/new";
+        assert_eq!(host.command("new").unwrap(), host.layout().on_disk(bin));
+        assert_eq!(host.command("true").unwrap(), host.layout().on_disk("/usr/bin/true"));
+        assert_eq!(host.command("./x/y").unwrap(), Path::new("./x/y"));
+    }
+
+    #[test]
+    fn a_missing_command_says_which_venvs_have_it() {
+        let host = Host::new();
+        let error = host.command("old").unwrap_err();
+        assert_eq!(error.exit_code(), 127);
+        assert_eq!(
+            error.to_string(),
+            "\"old\" is neither in the venv nor in PATH; it is in nova:1"
+        );
+        for nothing in ["", "..", "."] {
+            assert_eq!(host.command(nothing).unwrap_err().exit_code(), 127, "{nothing:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_an_execute_bit_is_something_else_than_no_file() {
+        let host = Host::new();
+        host.program("/usr/bin/data", 0o644);
+        let error = host.command("data").unwrap_err();
+        assert!(matches!(error, Error::NotExecutable { .. }), "{error}");
+        assert_eq!(error.exit_code(), 126);
+    }
+}
