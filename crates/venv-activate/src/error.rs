@@ -99,6 +99,10 @@ impl Error {
         match self {
             Self::Usage(_) => USAGE,
             Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } => NOT_FOUND,
+            // The file is there when it is the script's interpreter that is missing.
+            Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
+                NOT_FOUND
+            }
             Self::Link(_) | Self::UnsafeVenv { .. } | Self::NotExecutable { .. } | Self::Exec { .. } => UNUSABLE,
             _ => OWN,
         }
