@@ -1,1 +1,123 @@
-//! Stub.
+//! The systemd generator: makes the units of each app run from its committed venv.
+//!
+//! It follows systemd.generator(7). It runs before `/var`, `/opt` and `/srv` are mounted: only `/etc`, `/usr` and
+//! `/run` are there. So it reads definitions, the committed links (readlink, never a look at what they lead to) and
+//! unit files, and writes below the directory that systemd gives it; it starts nothing, asks nobody and waits for
+//! nothing. What is wrong is skipped, said in the kernel log and in `venvd-report.json`, and does not stop the rest.
+//!
+//! [`plan()`] is the whole decision, as a value; [`write()`] puts it on disk.
+
+pub mod cmdline;
+pub mod kmsg;
+pub mod plan;
+pub mod report;
+pub mod write;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use venvd_app::Layout;
+use venvd_fs::{Root, report as explain};
+use venvd_unit::UnitFiles;
+
+use crate::kmsg::Message;
+pub use crate::plan::{Inputs, Plan, plan};
+pub use crate::write::write;
+
+/// How the generator was started.
+#[derive(Debug, Clone)]
+pub struct Invocation {
+    /// The directory for what is generated, with the priority of most generators.
+    pub directory: PathBuf,
+    /// Where everything is read from.
+    pub root: Root,
+    /// Where the kernel command line is read.
+    pub cmdline: cmdline::Source,
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What to tell in the kernel log.
+    pub messages: Vec<Message>,
+    /// Whether nothing that was planned could be written.
+    pub failed: bool,
+}
+
+impl Invocation {
+    /// Reads arguments (`normal early late`, or one directory for all three) and environment.
+    ///
+    /// Returns `None` when there is nothing to do: no directory, the user manager, or the initrd, whose `/etc` is not
+    /// that of the host.
+    pub fn new(
+        mut arguments: impl Iterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Option<Self> {
+        let directory = PathBuf::from(arguments.next()?);
+        let is = |name: &str, value: &str| variable(name).is_some_and(|set| set == value);
+        if is("SYSTEMD_SCOPE", "user") || is("SYSTEMD_IN_INITRD", "1") {
+            return None;
+        }
+        Some(Self {
+            directory,
+            root: variable("VENVD_ROOT").map_or_else(Root::host, Root::at),
+            cmdline: cmdline::Source::new(&variable),
+        })
+    }
+}
+
+/// Reads, plans and writes.
+#[must_use]
+pub fn run(invocation: &Invocation) -> Outcome {
+    let layout = Layout::new(invocation.root.clone());
+    let inputs = Inputs::read(&layout, &invocation.cmdline);
+    // Most boots of most hosts: nothing is in force, so no unit file is looked at.
+    let units = if inputs.in_force().is_empty() {
+        UnitFiles::scan_directories(invocation.root.directory(), &[])
+    } else {
+        UnitFiles::scan(invocation.root.directory())
+    };
+    let mut messages: Vec<_> = units
+        .unreadable()
+        .iter()
+        .map(|error| Message::warning(explain(error)))
+        .collect();
+    let plan = plan(&inputs, &units);
+    messages.extend(plan.messages());
+    let written = write(&plan, &invocation.directory);
+    messages.extend(written.errors.iter().map(|error| Message::error(explain(error))));
+    Outcome {
+        messages,
+        failed: written.count == 0 && !written.errors.is_empty(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn invocation(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Invocation> {
+        Invocation::new(arguments.iter().map(OsString::from), |name| {
+            variables
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn arguments_and_environment() {
+        let got = invocation(
+            &["/n", "/e", "/l"],
+            &[("SYSTEMD_SCOPE", "system"), ("SYSTEMD_IN_INITRD", "0")],
+        )
+        .unwrap();
+        assert_eq!(got.directory, PathBuf::from("/n"));
+        assert!(got.root.is_host());
+        let got = invocation(&["/n"], &[("VENVD_ROOT", "/srv/image")]).unwrap();
+        assert_eq!(got.root, Root::at("/srv/image"));
+        assert!(invocation(&[], &[]).is_none());
+        assert!(invocation(&["/n"], &[("SYSTEMD_SCOPE", "user")]).is_none());
+        assert!(invocation(&["/n"], &[("SYSTEMD_IN_INITRD", "1")]).is_none());
+    }
+}

@@ -157,6 +157,12 @@ impl UnitFiles {
         }
     }
 
+    /// Returns the file that a name stands for by itself, not through its template.
+    #[must_use]
+    pub fn own_file(&self, name: &UnitId) -> Option<&Path> {
+        self.resolve(name)
+    }
+
     /// Returns the instances of a template that have a file, a link or a drop-in directory of their own.
     ///
     /// Others may run all the same; those are what the template says and nothing else.
@@ -231,7 +237,8 @@ impl UnitFiles {
     }
 
     /// Returns whether the host's file is empty or leads to `/dev/null`.
-    pub(crate) fn is_mask(&self, path: &Path) -> bool {
+    #[must_use]
+    pub fn is_mask(&self, path: &Path) -> bool {
         let Ok(resolved) = chase(&self.root, path, Last::Follow) else {
             return false;
         };

@@ -1,0 +1,148 @@
+//! The drop-in of an existing unit: one file, so that a reset is never there without its new value.
+
+use std::path::{Path, PathBuf};
+
+use venvd_app::definition::UnitKind;
+use venvd_unit::effective::{self, Effective, Entry, Unit};
+use venvd_unit::{UnitFiles, UnitId};
+
+use super::member::{Member, Skip};
+use super::text::{self, Sections, escape_specifiers};
+use super::{DROP_IN, Plan, exec};
+use crate::report::{UnitReport, UnitState};
+
+/// Plans the drop-in of the unit `id` for all of its members; for a template also those of instances that have
+/// settings of their own, since the template's drop-in knows nothing of them.
+pub(crate) fn plan(
+    plan: &mut Plan,
+    (id, members): (&UnitId, &[Member<'_>]),
+    (units, claimed): (&UnitFiles, &[UnitId]),
+) {
+    let Some(first) = members.first() else { return };
+    one(plan, (&first.id, members), units);
+    if id.is_template() {
+        for instance in units
+            .instances(id)
+            .iter()
+            .filter(|instance| !claimed.contains(instance))
+        {
+            let members: Vec<_> = members
+                .iter()
+                .map(|member| Member {
+                    id: instance.clone(),
+                    ..member.clone()
+                })
+                .collect();
+            if !one(plan, (instance, &members), units) && plan.files.contains_key(&path(&first.id)) {
+                // Of one name the instance's file wins: an empty one keeps the template's from it.
+                plan.files
+                    .insert(path(instance), text::header(&first.in_force.app.source));
+            }
+        }
+    }
+}
+
+/// Plans the drop-in of one unit, below the directory of `name`. Returns whether there is one.
+fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), units: &UnitFiles) -> bool {
+    let unit = match effective::load_below(units, name, DROP_IN) {
+        Unit::Absent => {
+            for member in members {
+                plan.tell(member, UnitReport::new(UnitState::Absent));
+            }
+            return false;
+        }
+        Unit::Masked(path) => return skip_all(plan, members, || Skip::Masked(path.clone())),
+        Unit::Broken(trouble) => return skip_all(plan, members, || Skip::Broken(trouble.clone())),
+        Unit::Loaded(unit) => unit,
+    };
+    // A file of that name in /etc or /run comes before ours, one in /usr after it.
+    if let Some(path) = unit
+        .namesake
+        .as_ref()
+        .filter(|path| path.starts_with("/etc") || path.starts_with("/run"))
+    {
+        return skip_all(plan, members, || Skip::SwitchedOff(path.clone()));
+    }
+    let mut admitted = Vec::new();
+    for member in members {
+        match exec::lists(&unit, member) {
+            Ok(lists) => admitted.push((member, lists)),
+            Err(skip) => plan.skip(member, &skip),
+        }
+    }
+    let Some((first, _)) = admitted.first() else {
+        return false;
+    };
+    let app = first.in_force.app;
+    for (member, lists) in &admitted {
+        plan.tell(member, told(&unit, member, lists));
+    }
+    plan.files
+        .insert(path(name), sections(&unit, &admitted, units.root()).finish(app));
+    true
+}
+
+fn path(name: &UnitId) -> PathBuf {
+    Path::new(&format!("{name}.d")).join(DROP_IN)
+}
+
+fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) -> bool {
+    for member in members {
+        plan.skip(member, &skip());
+    }
+    false
+}
+
+fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], root: &Path) -> Sections {
+    let mut sections = Sections::default();
+    if let Some((first, _)) = admitted.first() {
+        // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet,
+        // and say that a reload is due for ever.
+        sections.unit(
+            "SourcePath",
+            &escape_specifiers(&first.in_force.app.source.display().to_string()),
+        );
+        // Of several apps that only set variables, none leads.
+        if admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment) {
+            let (search, path) = text::own_paths(unit, root);
+            sections.lead(first, (&search, &path));
+        }
+    }
+    for (member, _) in admitted {
+        sections.belong(&member.in_force, member.restarts(unit.service_type()));
+        sections.variables(member);
+    }
+    for (key, values) in admitted.iter().flat_map(|(_, lists)| lists) {
+        sections.service(key, "");
+        for value in values {
+            sections.service(key, value);
+        }
+    }
+    sections
+}
+
+fn told(unit: &Effective, member: &Member<'_>, lists: &[exec::List]) -> UnitReport {
+    let state = match &member.unit.kind {
+        UnitKind::Spliced(_) => UnitState::Spliced {
+            lists: lists.iter().map(|(key, _)| (*key).to_owned()).collect(),
+        },
+        UnitKind::Exec(_) => UnitState::Exec,
+        UnitKind::Environment => UnitState::Environment,
+        UnitKind::Whole(_) => UnitState::Whole,
+    };
+    let mut report = UnitReport::new(state);
+    let written = |entry: &&Entry| {
+        entry.assignment.section == "Service" && lists.iter().any(|(key, _)| *key == entry.assignment.key)
+    };
+    report.warnings.extend(unit.above.iter().filter(written).map(|entry| {
+        let (path, assignment) = (entry.path.display(), &entry.assignment);
+        format!(
+            "{path}:{} sets {} after {DROP_IN}, and has the last word",
+            assignment.line, assignment.key
+        )
+    }));
+    report
+        .warnings
+        .extend(unit.troubles.iter().map(|trouble| format!("systemd ignores {trouble}")));
+    report
+}

@@ -1,0 +1,122 @@
+//! The decision: which files and links the units of all apps need. A value, made without writing anything.
+
+mod dropin;
+mod exec;
+mod inputs;
+mod member;
+mod text;
+mod whole;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use venvd_app::definition::UnitKind;
+use venvd_unit::{UnitFiles, UnitId};
+
+use crate::kmsg::Message;
+use crate::report::{AppReport, Report, UnitReport, UnitState};
+pub use inputs::{Committed, InForce, Inputs};
+use member::{Member, Skip};
+
+/// The name of our drop-ins. It sorts after `override.conf`, which `systemctl edit` makes: our drop-in is computed
+/// from the effective value, so the administrator's arguments stay, and only the program is another.
+pub const DROP_IN: &str = "zz-venvd.conf";
+
+/// What is to be written. Paths are below the generator's directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Files and their text.
+    pub files: BTreeMap<PathBuf, String>,
+    /// Links and their targets.
+    pub links: BTreeMap<PathBuf, PathBuf>,
+    /// What is done and what is not.
+    pub report: Report,
+}
+
+impl Plan {
+    /// Returns what the kernel log should say: everything that was skipped.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        let mut messages: Vec<_> = self.report.problems.iter().cloned().map(Message::warning).collect();
+        for (app, report) in &self.report.apps {
+            match report {
+                AppReport::Skipped { reason } => messages.push(Message::warning(format!("{app}: {reason}"))),
+                AppReport::InForce { units, .. } => {
+                    for (unit, report) in units {
+                        if let UnitState::Skipped { reason } = &report.state {
+                            messages.push(Message::warning(format!("{app}: {unit} is left as it is: {reason}")));
+                        }
+                    }
+                }
+                AppReport::NoVenv | AppReport::Off => {}
+            }
+        }
+        messages
+    }
+}
+
+/// Decides what to write for everything that is in force.
+#[must_use]
+pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
+    let mut plan = Plan {
+        report: inputs.report(),
+        ..Plan::default()
+    };
+    let apps = inputs.in_force();
+    let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
+    for in_force in &apps {
+        plan.files.insert(
+            PathBuf::from(text::target_name(in_force.app)),
+            text::target(in_force.app),
+        );
+        for (name, unit) in &in_force.app.units {
+            match UnitId::parse(name.as_str()) {
+                Ok(id) => {
+                    let member = Member {
+                        in_force: *in_force,
+                        id,
+                        unit,
+                    };
+                    let key = units.find(&member.id).id;
+                    claims.entry(key).or_default().push(member);
+                }
+                Err(error) => plan
+                    .report
+                    .unit(in_force.app.name.as_str(), name.as_str(), UnitReport::skipped(error)),
+            }
+        }
+    }
+    let claimed: Vec<UnitId> = claims.keys().cloned().collect();
+    for (id, members) in claims {
+        let (members, refused) = member::settle(members);
+        for (member, skip) in refused {
+            plan.skip(&member, &skip);
+        }
+        match members.first().map(|member| &member.unit.kind) {
+            Some(UnitKind::Whole(whole)) => {
+                for other in members.iter().skip(1) {
+                    plan.skip(other, &Skip::Whole);
+                }
+                if let Some(member) = members.first() {
+                    whole::plan(&mut plan, (member, whole), units);
+                }
+            }
+            Some(_) => dropin::plan(&mut plan, (&id, &members), (units, &claimed)),
+            None => {}
+        }
+    }
+    plan
+}
+
+impl Plan {
+    /// Says that a unit is left as it is.
+    fn skip(&mut self, member: &Member<'_>, skip: &Skip) {
+        self.tell(member, UnitReport::skipped(skip));
+    }
+
+    /// Says what became of a unit.
+    fn tell(&mut self, member: &Member<'_>, report: UnitReport) {
+        self.report
+            .unit(member.in_force.app.name.as_str(), member.id.as_str(), report);
+    }
+}

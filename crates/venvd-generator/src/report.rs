@@ -1,0 +1,116 @@
+//! What was done and what was not, for `venvctl status`: `venvd-report.json` beside the generated units.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The report's name in the generator's directory.
+pub const FILE_NAME: &str = "venvd-report.json";
+
+/// The whole report.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The apps that are enabled, and those whose definition is broken.
+    pub apps: BTreeMap<String, AppReport>,
+    /// What is wrong elsewhere: the settings, the kernel command line.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+}
+
+/// What became of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum AppReport {
+    /// Its units run from its committed venv.
+    InForce {
+        /// The venv's tag.
+        tag: String,
+        /// The venv's directory.
+        venv: PathBuf,
+        /// The definition file.
+        source: PathBuf,
+        /// Whether an activation is open: the units wait for its recovery.
+        pending: bool,
+        /// Its units.
+        units: BTreeMap<String, UnitReport>,
+    },
+    /// It has no committed venv yet.
+    NoVenv,
+    /// The kernel command line turned it off for this boot.
+    Off,
+    /// It was skipped as a whole.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What became of a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnitReport {
+    /// What was done.
+    #[serde(flatten)]
+    pub state: UnitState,
+    /// What is odd about it all the same.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+}
+
+/// What was done with a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum UnitState {
+    /// Programs in its Exec lines were replaced, in these lists.
+    Spliced {
+        /// `ExecStart` and so on.
+        lists: Vec<String>,
+    },
+    /// Its `ExecStart=` was replaced by the definition's.
+    Exec,
+    /// It got variables.
+    Environment,
+    /// It was written whole.
+    Whole,
+    /// The host has no such unit.
+    Absent,
+    /// It was left as it is.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl UnitReport {
+    /// Returns the report of a unit without warnings.
+    #[must_use]
+    pub fn new(state: UnitState) -> Self {
+        Self {
+            state,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Returns the report of a unit that was left as it is.
+    #[must_use]
+    pub fn skipped(reason: impl ToString) -> Self {
+        Self::new(UnitState::Skipped {
+            reason: reason.to_string(),
+        })
+    }
+}
+
+impl Report {
+    /// Returns whether there is nothing to say.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.apps.is_empty() && self.problems.is_empty()
+    }
+
+    /// Adds a line about a unit of an app in force.
+    pub(crate) fn unit(&mut self, app: &str, unit: &str, report: UnitReport) {
+        if let Some(AppReport::InForce { units, .. }) = self.apps.get_mut(app) {
+            units.insert(unit.to_owned(), report);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The plan, put on disk.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
+use std::path::Path;
+
+use venvd_fs::{Error, IoContext};
+
+use crate::plan::Plan;
+use crate::report::FILE_NAME;
+
+/// What became of a plan.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// How many files and links were made.
+    pub count: usize,
+    /// What could not be made.
+    pub errors: Vec<Error>,
+}
+
+/// Writes the plan below `directory`; what can't be written does not stop the rest. An empty plan writes nothing.
+///
+/// Systemd has just emptied the directory: a file that is there already is somebody else's, and is left alone
+/// (`O_EXCL`, as `generator_open_unit_file()` does). Nothing is synced: the directory is on a tmpfs.
+#[must_use]
+pub fn write(plan: &Plan, directory: &Path) -> Written {
+    let mut written = Written::default();
+    let mut count = |result: Result<(), Error>| match result {
+        Ok(()) => written.count += 1,
+        Err(error) => written.errors.push(error),
+    };
+    for (path, text) in &plan.files {
+        count(write_file(&directory.join(path), text));
+    }
+    for (path, target) in &plan.links {
+        count(make_link(&directory.join(path), target));
+    }
+    if !plan.report.is_empty() {
+        count(write_report(plan, &directory.join(FILE_NAME)));
+    }
+    written
+}
+
+fn write_report(plan: &Plan, path: &Path) -> Result<(), Error> {
+    let mut text = serde_json::to_string_pretty(&plan.report).at("describe", path)?;
+    text.push('\n');
+    write_file(path, &text)
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), Error> {
+    make_parent(path).at("make the directory of", path)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .at("write", path)
+}
+
+fn make_link(path: &Path, target: &Path) -> Result<(), Error> {
+    make_parent(path).at("make the directory of", path)?;
+    symlink(target, path).at("make the link", path)
+}
+
+fn make_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => DirBuilder::new().recursive(true).mode(0o755).create(parent),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn plan() -> Plan {
+        let mut plan = Plan::default();
+        plan.files
+            .insert(PathBuf::from("a.service.d/zz-venvd.conf"), "[Unit]\n".to_owned());
+        plan.links
+            .insert(PathBuf::from("b.target.wants/a.service"), PathBuf::from("../a.service"));
+        plan
+    }
+
+    #[test]
+    fn writes_files_and_links() {
+        let directory = tempfile::tempdir().unwrap();
+        let written = write(&plan(), directory.path());
+        assert_eq!((written.count, written.errors.len()), (2, 0));
+        let text = std::fs::read_to_string(directory.path().join("a.service.d/zz-venvd.conf")).unwrap();
+        assert_eq!(text, "[Unit]\n");
+        let link = std::fs::read_link(directory.path().join("b.target.wants/a.service")).unwrap();
+        assert_eq!(link, Path::new("../a.service"));
+        assert!(!directory.path().join(FILE_NAME).exists());
+    }
+
+    #[test]
+    fn never_overwrites_and_carries_on() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join("a.service.d")).unwrap();
+        let taken = directory.path().join("a.service.d/zz-venvd.conf");
+        std::fs::write(&taken, "mine").unwrap();
+        let written = write(&plan(), directory.path());
+        assert_eq!((written.count, written.errors.len()), (1, 1));
+        assert_eq!(std::fs::read_to_string(taken).unwrap(), "mine");
+    }
+
+    #[test]
+    fn an_empty_plan_writes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(write(&Plan::default(), directory.path()).count, 0);
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+}
