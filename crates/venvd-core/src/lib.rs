@@ -1,1 +1,30 @@
-//! Stub.
+//! The venv itself: made from a lock, sealed, checked, listed, removed.
+//!
+//! Root runs code from a sealed venv, so nothing that a package brought is ever executed here as uid 0: downloads and
+//! installing run as a fresh unprivileged user ([`build`]), root only copies, rewrites and hashes what they left.
+//!
+//! - [`interpreter`]: the Python that a venv is bound to
+//! - [`lock`]: requirements with hashes, and their digest
+//! - [`build`]: from a lock to a sealed venv
+//! - [`manifest`]: what is in a sealed venv
+//! - [`preflight`]: may this venv be put in force?
+//! - [`list`], [`remove`]: what is there
+
+pub mod build;
+mod compile;
+mod error;
+pub mod interpreter;
+pub mod list;
+pub mod lock;
+pub mod manifest;
+pub mod preflight;
+mod record;
+mod relocate;
+pub mod remove;
+mod seal;
+mod space;
+
+pub use build::build;
+pub use error::Error;
+pub use interpreter::Interpreter;
+pub use manifest::{CommittedRecord, Manifest, committed_record};

@@ -1,0 +1,252 @@
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use venvd_app::VenvName;
+use venvd_app::links::LinkError;
+use venvd_app::name::NameError;
+use venvd_fs::{beneath, chain};
+
+use crate::interpreter::ProbeError;
+use crate::lock::LockError;
+
+/// Why a venv could not be built, read or removed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    Io(#[from] venvd_fs::Error),
+    /// Somebody other than root could change what root will run.
+    #[error(transparent)]
+    Unsafe(#[from] chain::Error),
+    /// A link of the app can't be read.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The tag that was made for this venv is not possible.
+    #[error("no tag can be made for this venv: {0}; give one with the build")]
+    Tag(#[from] NameError),
+    /// The app's package is not in the lock, so that no tag can be made.
+    #[error("no tag can be made for this venv: {package} is not in the lock, so there is no version; give a tag")]
+    NoVersion {
+        /// The distribution whose version was looked for.
+        package: String,
+    },
+    /// The lock is not usable.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The interpreter is missing or broken.
+    #[error(transparent)]
+    Python(#[from] ProbeError),
+    /// The definition says neither what to install nor from which lock.
+    #[error("the definition of {app} has neither [build] lock nor [build] packages: there is nothing to build")]
+    Nothing {
+        /// The app.
+        app: String,
+    },
+    /// Only root can make a user that nobody else is.
+    #[error("building a venv needs root: its steps run as a user of their own; run this with sudo")]
+    NotRoot,
+    /// A tool that is needed is not installed.
+    #[error("{tool} is not there: {hint}")]
+    NoTool {
+        /// What is missing.
+        tool: &'static str,
+        /// How to get it.
+        hint: &'static str,
+    },
+    /// The tag is in use for something else.
+    #[error(
+        "{venv} exists already and was built from something else: {}; a tag names one content, choose another tag",
+        .differences.join("; ")
+    )]
+    OtherLock {
+        /// The venv.
+        venv: VenvName,
+        /// What differs, one phrase each.
+        differences: Vec<String>,
+    },
+    /// A directory with that name is there, but is no sealed venv.
+    #[error("{path:?} is no sealed venv: {reason}; remove it with `venvctl remove`, then build again")]
+    NotSealed {
+        /// The venv's directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+    /// There is no venv with that name.
+    #[error("there is no venv {venv}; `venvctl list {}` shows those that exist", .venv.app())]
+    NoSuchVenv {
+        /// The venv.
+        venv: VenvName,
+    },
+    /// A file system can't hold a venv.
+    #[error("the file system of {path:?} is mounted {flag}: {reason}")]
+    FileSystem {
+        /// A path on it.
+        path: PathBuf,
+        /// `noexec` or `read-only`.
+        flag: &'static str,
+        /// What that prevents.
+        reason: &'static str,
+    },
+    /// There is not enough space.
+    #[error(
+        "not enough space on the file system of {path:?}: about {} MiB are needed, {} MiB are free; \
+         `venvctl remove` old venvs or enlarge it",
+        .needed.div_ceil(1 << 20), .free >> 20
+    )]
+    NoSpace {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are needed, as far as that is known.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// No user id of the range for builders is free.
+    #[error("no user id between {first} and {last} is free to build with; are that many builds running?")]
+    NoUser {
+        /// First of the range.
+        first: u32,
+        /// Last of the range.
+        last: u32,
+    },
+    /// The sandbox for a step could not be set up.
+    #[error("cannot confine the {step} step: {action}")]
+    Confine {
+        /// The step.
+        step: Step,
+        /// What failed.
+        action: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A step's program failed.
+    #[error("the {step} step failed ({program}: {status}); its last lines:\n{tail}\nThe whole log is {log:?}")]
+    Step {
+        /// The step.
+        step: Step,
+        /// The program that was run.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// The end of its output.
+        tail: String,
+        /// Where all of its output is kept.
+        log: PathBuf,
+    },
+    /// Wheels of the lock are in none of the local places, and no index may be asked.
+    #[error(
+        "no wheel with a hash of the lock is in {} for: {}; put them there, or allow an index",
+        .places.join(", "), .missing.join(", ")
+    )]
+    MissingWheels {
+        /// Where was looked.
+        places: Vec<String>,
+        /// `name==version` each.
+        missing: Vec<String>,
+    },
+    /// What the installer left is not a tree of plain files.
+    #[error("the installer left what can't be sealed")]
+    Tree(#[from] beneath::Error),
+    /// What was installed is not what the lock names.
+    #[error("the venv does not hold what its lock names: {}", .differences.join("; "))]
+    NotAsLocked {
+        /// One phrase each.
+        differences: Vec<String>,
+    },
+    /// A file could not be made to fit the venv's final place.
+    #[error("{path:?} in the new venv {reason}; this package can't be sealed")]
+    Relocation {
+        /// The file, relative to the venv.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The venv is in force, asked for, or the way back.
+    #[error("{venv} is {role}: the {role} link of {} leads to it; activate another venv first", .venv.app())]
+    Linked {
+        /// The venv.
+        venv: VenvName,
+        /// `active`, `committed` or `previous`.
+        role: &'static str,
+    },
+    /// Processes run from the venv.
+    #[error("{venv} is in use by {}; stop or restart them first", .processes.join(", "))]
+    InUse {
+        /// The venv.
+        venv: VenvName,
+        /// `name (pid)` each, the first few.
+        processes: Vec<String>,
+    },
+}
+
+/// The steps of a build that run a program of somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Resolving packages and constraints to a lock.
+    Lock,
+    /// Getting the wheels.
+    Download,
+    /// Installing them.
+    Install,
+    /// Compiling the sources.
+    Compile,
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Lock => "lock",
+            Self::Download => "download",
+            Self::Install => "install",
+            Self::Compile => "compile",
+        })
+    }
+}
+
+impl Error {
+    /// Returns the word by which scripts tell errors apart.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io(error) if is_full(&error.source) => "no-space",
+            Self::Io(_) => "io",
+            Self::Unsafe(_) => "unsafe-owner",
+            Self::Link(_) => "bad-link",
+            Self::Tag(_) | Self::NoVersion { .. } => "no-tag",
+            Self::Lock(error) => error.code(),
+            Self::Python(error) => error.code(),
+            Self::Nothing { .. } => "nothing-to-build",
+            Self::NotRoot => "not-root",
+            Self::NoTool { .. } => "no-tool",
+            Self::OtherLock { .. } => "other-lock",
+            Self::NotSealed { .. } => "not-sealed",
+            Self::NoSuchVenv { .. } => "no-such-venv",
+            Self::FileSystem { .. } => "file-system",
+            Self::NoSpace { .. } => "no-space",
+            Self::NoUser { .. } | Self::Confine { .. } => "no-confinement",
+            Self::Step { step, .. } => match step {
+                Step::Lock => "lock-failed",
+                Step::Download => "download-failed",
+                Step::Install => "install-failed",
+                Step::Compile => "compile-failed",
+            },
+            Self::MissingWheels { .. } => "missing-wheel",
+            Self::Tree(error) if error.io().is_some_and(is_full) => "no-space",
+            Self::Tree(_) => "hostile-tree",
+            Self::NotAsLocked { .. } => "not-as-locked",
+            Self::Relocation { .. } => "relocation",
+            Self::Linked { .. } => "linked",
+            Self::InUse { .. } => "in-use",
+        }
+    }
+}
+
+/// Returns whether an error says that the file system, or somebody's share of it, is full.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|code| code == Errno::ENOSPC as i32 || code == Errno::EDQUOT as i32)
+}

@@ -1,0 +1,118 @@
+//! The venvs that are there.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use venvd_app::layout::VENV_DIRECTORIES;
+use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::{AppName, Layout, VenvName};
+use venvd_fs::IoContext;
+
+use crate::error::Error;
+use crate::manifest::Manifest;
+
+/// A venv that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name and place.
+    pub venv: VenvPath,
+    /// What its manifest says; none when it is not sealed.
+    pub summary: Option<Summary>,
+    /// Whether it is asked for.
+    pub active: bool,
+    /// Whether it is in force.
+    pub committed: bool,
+    /// Whether it is the way back.
+    pub previous: bool,
+}
+
+/// What a manifest says, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// Bytes of all its files.
+    pub size: u64,
+    /// How many distributions are installed.
+    pub distributions: usize,
+    /// When it was sealed, in seconds since 1970.
+    pub created: u64,
+    /// The version of its Python when it was sealed.
+    pub python: String,
+}
+
+impl Listed {
+    /// Returns whether the venv is sealed.
+    #[must_use]
+    pub fn sealed(&self) -> bool {
+        self.summary.is_some()
+    }
+}
+
+/// Returns the venvs of one app or of all, by name, those built here before those that came with packages.
+///
+/// # Errors
+/// When a directory or an app's link can't be read.
+pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error> {
+    let mut listed = Vec::new();
+    for base in VENV_DIRECTORIES {
+        let apps = match app {
+            Some(app) => vec![app.to_string()],
+            None => names(&layout.on_disk(base))?,
+        };
+        for app in apps {
+            let directory = Path::new(base).join(&app);
+            for tag in names(&layout.on_disk(&directory))? {
+                if let Some(venv) = VenvPath::parse(&directory.join(tag)) {
+                    listed.push(look_at(layout, venv)?);
+                }
+            }
+        }
+    }
+    listed.sort_by(|one, other| one.venv.cmp(&other.venv));
+    Ok(listed)
+}
+
+fn look_at(layout: &Layout, venv: VenvPath) -> Result<Listed, Error> {
+    let summary = Manifest::load(&layout.on_disk(venv.path()))
+        .ok()
+        .map(|manifest| Summary {
+            size: manifest.size(),
+            distributions: manifest.distributions.len(),
+            created: manifest.created,
+            python: manifest.python.version,
+        });
+    let leads_here = |link| Ok::<_, Error>(links::read(layout, link, venv.name().app())?.as_ref() == Some(&venv));
+    Ok(Listed {
+        active: leads_here(Link::Active)?,
+        committed: leads_here(Link::Committed)?,
+        previous: leads_here(Link::Previous)?,
+        venv,
+        summary,
+    })
+}
+
+/// Returns where a venv that is there lies.
+///
+/// # Errors
+/// When it is nowhere.
+pub fn find(layout: &Layout, name: &VenvName) -> Result<VenvPath, Error> {
+    VenvPath::find(layout, name).ok_or_else(|| Error::NoSuchVenv { venv: name.clone() })
+}
+
+fn names(directory: &Path) -> Result<Vec<String>, venvd_fs::Error> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(Vec::new());
+        }
+        Err(error) => return Err(error).at("list", directory),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        // What is not UTF-8 is no name of ours.
+        if let Ok(name) = entry.at("list", directory)?.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
