@@ -1,0 +1,81 @@
+# Everything is done from here; `make help` lists the targets. No target but `install` writes outside of the target
+# directory and the cache; `test` and `demo` also install the Debian packages that machines need (tests/bin/host-setup).
+
+PREFIX ?= /usr
+DESTDIR ?=
+# Debian roots, wheels and tools of the tests. Safe to remove; then the next run fetches them again.
+export VENVD_CACHE ?= /var/tmp/venvd
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+RELEASE := $(TARGET)/release
+PACKAGES := venvctl venv-activate venvd-generator venvd-activator
+BINARIES := venvctl venv-activate venvd-generator venvd
+
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+DEB_TREE := $(TARGET)/deb/tree
+DEB = $(TARGET)/deb/venvd_$(VERSION)_$(shell dpkg --print-architecture).deb
+# The same sources give the same package: dpkg-deb takes all of its times from here.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+SYSTEMD_UNITS := $(wildcard $(foreach kind,service path target socket timer,units/venvd*.$(kind)))
+DBUS_POLICY := $(wildcard units/org.venvd1.conf)
+DBUS_SERVICE := $(wildcard units/org.venvd1.service)
+
+.PHONY: help build test prepare lint demo install deb locks docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## release builds of all programs
+	$(CARGO) build --release --locked $(addprefix -p ,$(PACKAGES))
+
+# What tests and demo need beforehand. The machines install the package, so it comes first.
+prepare: deb
+	tests/bin/host-setup
+	$(CARGO) run --locked -p venvd-tests --bin prepare
+
+test: prepare ## all tests, also in machines; as root
+	$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest
+	VENVD_DEB=$(abspath $(DEB)) $(CARGO) nextest run --workspace --locked --no-fail-fast
+
+demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the newer Debian; as root
+	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo
+
+lint: ## formatting and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+# After `make build`, so that `sudo make install` needs no compiler.
+install: ## below $(DESTDIR)$(PREFIX)
+	@for binary in $(BINARIES); do \
+	    test -x $(RELEASE)/$$binary || { echo "$(RELEASE)/$$binary is missing; run \`make build\` first" >&2; exit 1; }; \
+	done
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/venvctl $(RELEASE)/venv-activate
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/venvd $(RELEASE)/venvd
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators $(RELEASE)/venvd-generator
+	install -D -m 644 units/venvd.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/venvd.conf
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(SYSTEMD_UNITS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system.d $(DBUS_POLICY)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services $(DBUS_SERVICE)
+	sed -i 's,/usr/\(lib/venvd\|bin\)/,$(PREFIX)/\1/,g' \
+	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(SYSTEMD_UNITS))) \
+	    $(addprefix $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/,$(notdir $(DBUS_SERVICE)))
+	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/venvd/README.md
+	install -D -m 644 CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/venvd/CHANGELOG.md
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/venvd/copyright
+
+deb: build ## the Debian package, which runs on this release of Debian and on later ones
+	rm -rf $(DEB_TREE)
+	umask 022 && $(MAKE) --no-print-directory install DESTDIR=$(DEB_TREE) PREFIX=/usr
+	packaging/deb/build $(DEB_TREE) $(VERSION) $(DEB)
+
+locks: ## the locks of demo and tests anew, from upper constraints
+	$(CARGO) run --locked -p venvd-tests --bin make-locks
+
+docs: ## what rustdoc has to say
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+clean: ## removes what was built; the cache of the tests stays
+	$(CARGO) clean
