@@ -111,6 +111,7 @@ impl Layout {
     /// Returns the sudoers file that holds a user's `secure_path`, merged over its apps.
     #[must_use]
     pub fn sudoers_path_of(&self, user: &UserName) -> PathBuf {
-        self.on_disk(format!("/etc/sudoers.d/venvd-path-{user}"))
+        // No app name begins like this, so that no app's own file is hit: `venvd-path-nova` would be app `path-nova`.
+        self.on_disk(format!("/etc/sudoers.d/venvd_path-{user}"))
     }
 }

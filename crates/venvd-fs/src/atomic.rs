@@ -43,6 +43,22 @@ impl Staged {
         &self.temporary
     }
 
+    /// Gives the file to this owner and group, before it becomes visible.
+    ///
+    /// # Errors
+    /// When the owner can't be changed or that can't be synced; the file is then dropped.
+    pub fn owned_by(self, uid: u32, gid: u32) -> Result<Self, Error> {
+        // By an open file of a directory that is ours, as for the mode: a path could be swapped.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(&self.temporary)
+            .at("open", &self.temporary)?;
+        std::os::unix::fs::fchown(&file, Some(uid), Some(gid)).at("set the owner of", &self.destination)?;
+        file.sync_all().at("sync", &self.destination)?;
+        Ok(self)
+    }
+
     /// Puts the file in place and makes that durable.
     ///
     /// # Errors
@@ -268,6 +284,26 @@ mod tests {
         drop(staged);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_stage_takes_an_owner() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        stage(&path, b"new", 0o640)
+            .unwrap()
+            .owned_by(0, 12345)
+            .unwrap()
+            .commit()
+            .unwrap();
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777),
+            (0, 12345, 0o640)
+        );
     }
 
     #[test]

@@ -1,1 +1,20 @@
-//! Stub.
+//! sudoers and `rootwrap.conf` of an app, written so that they never break and never open a door.
+//!
+//! A mistake here locks administrators out, or makes a service user root. So nothing is patched into being right: what
+//! is not understood whole is refused, and what is written has been through sudo's own `visudo` first.
+//!
+//! [`plan`] reads, decides and refuses; [`Plan::apply`] stages, validates, commits and proves. [`write`] and [`remove`]
+//! are both in one, under the lock.
+//!
+//! - [`sudoers`]: what is written below `/etc/sudoers.d`, and what the installed sudo makes of it.
+//! - [`rootwrap`]: the `exec_dirs` line of a `rootwrap.conf`, and who else could write what rootwrap believes.
+
+mod apply;
+mod error;
+mod plan;
+pub mod rootwrap;
+pub mod sudoers;
+
+pub use apply::{remove, write};
+pub use error::{Error, Refused};
+pub use plan::{Edit, Kind, Plan, Warning, plan};

@@ -1,0 +1,183 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use venvd_app::links::VenvPath;
+use venvd_app::{App, Layout};
+use venvd_fs::atomic::{self, Change, Staged};
+use venvd_fs::lock::Lock;
+use venvd_fs::{IoContext, report};
+
+use crate::plan::SUDOERS_MODE;
+use crate::sudoers::{prove, validate};
+use crate::{Edit, Error, Kind, Plan, plan};
+
+/// One writer of policies at a time, since apps share a user's `secure_path`. No app is called that.
+const LOCK: &str = "/run/venvd/_policy.lock";
+
+/// Makes the policy of `app` admit exactly these venvs, the first one in front: [`plan()`] and [`Plan::apply`] under one
+/// lock.
+///
+/// # Errors
+/// Whatever either refuses.
+pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath]) -> Result<Change, Error> {
+    let _lock = lock(layout)?;
+    plan(layout, app, admitted)?.apply_locked()
+}
+
+/// Takes away all that venvd gave the app: its rules, its place in `secure_path` and in `rootwrap.conf`.
+///
+/// # Errors
+/// When a file can't be removed or written. When only its `rootwrap.conf` can't be put right (because others can write
+/// to it, or it can't be parsed), the rest is done before that is reported.
+pub fn remove(layout: &Layout, app: &App) -> Result<Change, Error> {
+    write(layout, app, &[])
+}
+
+fn lock(layout: &Layout) -> Result<Lock, Error> {
+    Ok(Lock::exclusive(&layout.on_disk(LOCK))?)
+}
+
+impl Plan {
+    /// Writes what was planned: stage all, have it validated, put it in place file by file, ask sudo whether it holds.
+    ///
+    /// On a failure all files are as before: those that were in place already are put back, in reverse order.
+    ///
+    /// # Errors
+    /// When something fails, or somebody changed one of the files since the planning.
+    pub fn apply(self) -> Result<Change, Error> {
+        let _lock = lock(&self.layout)?;
+        self.apply_locked()
+    }
+
+    pub(crate) fn apply_locked(self) -> Result<Change, Error> {
+        for edit in &self.edits {
+            if atomic::read(&edit.path)? != edit.before {
+                return Err(Error::Conflict {
+                    path: edit.path.clone(),
+                });
+            }
+        }
+        let attributes = self.edits.iter().map(Attributes::of).collect::<Result<Vec<_>, _>>()?;
+        let staged = self
+            .edits
+            .iter()
+            .zip(&attributes)
+            .map(|(edit, attributes)| {
+                edit.after
+                    .as_deref()
+                    .map(|text| attributes.stage(&edit.path, text))
+                    .transpose()
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        self.validate(&staged)?;
+        let mut done = Vec::new();
+        for ((edit, attributes), staged) in self.edits.iter().zip(attributes).zip(staged) {
+            let result = match staged {
+                Some(staged) => staged.commit(),
+                None => atomic::remove(&edit.path).map(drop),
+            };
+            // Also the one that failed: its rename may have been done, and only the sync not.
+            done.push((edit, attributes));
+            if let Err(error) = result {
+                return Err(put_back(&done, error.into()));
+            }
+        }
+        if let Err(error) = self.prove() {
+            return Err(put_back(&done, error));
+        }
+        match self.left_behind {
+            Some(error) => Err(error),
+            None if self.edits.is_empty() => Ok(Change::Unchanged),
+            None => Ok(Change::Changed),
+        }
+    }
+
+    fn validate(&self, staged: &[Option<Staged>]) -> Result<(), Error> {
+        let ours = self
+            .edits
+            .iter()
+            .zip(staged)
+            .filter(|(edit, _)| edit.kind != Kind::Rootwrap);
+        let paths: Vec<&Path> = ours.filter_map(|(_, staged)| Some(staged.as_ref()?.path())).collect();
+        let Some(sudo) = self.sudo.as_ref().filter(|_| !paths.is_empty()) else {
+            return Ok(());
+        };
+        match validate::faults(sudo, &self.layout, &paths)? {
+            None => Ok(()),
+            Some(report) => Err(Error::Invalid {
+                app: self.app.clone(),
+                report,
+            }),
+        }
+    }
+
+    fn prove(&self) -> Result<(), Error> {
+        // Below another root there is no sudo to ask. Without rules nothing was granted.
+        let (Some(sudo), Some(user)) = (&self.sudo, &self.user) else {
+            return Ok(());
+        };
+        if !self.layout.root().is_host() || self.rules.is_empty() || self.edits.is_empty() {
+            return Ok(());
+        }
+        match prove::objection(sudo, user, &self.rules, self.secure_path.as_ref())? {
+            None => Ok(()),
+            Some(reason) => Err(Error::NotInForce {
+                app: self.app.clone(),
+                user: user.clone(),
+                reason,
+            }),
+        }
+    }
+}
+
+/// Whose a file is and who may read it.
+#[derive(Debug, Clone, Copy)]
+struct Attributes {
+    mode: u32,
+    owner: Option<(u32, u32)>,
+}
+
+impl Attributes {
+    fn of(edit: &Edit) -> Result<Self, Error> {
+        if edit.kind == Kind::Rootwrap {
+            // Often root:cinder 0640: the service reads it, too.
+            let metadata = fs::symlink_metadata(&edit.path).at("look at", &edit.path)?;
+            return Ok(Self {
+                mode: metadata.mode() & 0o7777,
+                owner: Some((metadata.uid(), metadata.gid())),
+            });
+        }
+        // sudo ignores a file that is not root's; only root can see to that.
+        Ok(Self {
+            mode: SUDOERS_MODE,
+            owner: nix::unistd::geteuid().is_root().then_some((0, 0)),
+        })
+    }
+
+    fn stage(self, path: &Path, text: &[u8]) -> Result<Staged, venvd_fs::Error> {
+        let staged = atomic::stage(path, text, self.mode)?;
+        match self.owner {
+            Some((uid, gid)) => staged.owned_by(uid, gid),
+            None => Ok(staged),
+        }
+    }
+}
+
+/// Puts files back as they were, the last one first, and returns the error to report.
+fn put_back(done: &[(&Edit, Attributes)], failure: Error) -> Error {
+    for (edit, attributes) in done.iter().rev() {
+        let undone = match &edit.before {
+            Some(text) => attributes.stage(&edit.path, text).and_then(Staged::commit),
+            None => atomic::remove(&edit.path).map(drop),
+        };
+        if let Err(undo) = undone {
+            return Error::HalfWritten {
+                path: edit.path.clone(),
+                undo: report(&undo),
+                failure: Box::new(failure),
+            };
+        }
+    }
+    failure
+}

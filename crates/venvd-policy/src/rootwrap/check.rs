@@ -1,0 +1,230 @@
+//! Who else could write what root would run or believe, and what a venv would hide.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use venvd_app::links::VenvPath;
+use venvd_app::{App, AppName, Layout, ProgramName};
+use venvd_fs::{IoContext, chain};
+use walkdir::WalkDir;
+
+use super::conf::{Conf, EXEC_DIRS, FILTERS_PATH};
+use crate::Error;
+
+/// Checks paths for one app.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checker<'a> {
+    pub(crate) layout: &'a Layout,
+    pub(crate) app: &'a App,
+}
+
+impl Checker<'_> {
+    /// Returns where a path of the host leads, if only root can change anything on the way.
+    pub(crate) fn path(&self, path: &Path) -> Result<PathBuf, Error> {
+        chain::check(self.layout.root(), path).map_err(|source| self.unsafe_path(source))
+    }
+
+    fn unsafe_path(&self, source: chain::Error) -> Error {
+        Error::Unsafe {
+            app: self.app.name.clone(),
+            source,
+        }
+    }
+
+    /// Checks the directories on the way to a venv, everything in it, and the interpreter.
+    pub(crate) fn venv(&self, venv: &VenvPath) -> Result<(), Error> {
+        let real = self.path(&venv.path())?;
+        let on_disk = self.layout.on_disk(&real);
+        for entry in WalkDir::new(&on_disk) {
+            let entry = entry.map_err(|error| venvd_fs::Error {
+                action: "look at",
+                path: error.path().unwrap_or(&on_disk).to_owned(),
+                source: error.into(),
+            })?;
+            let metadata = fs::symlink_metadata(entry.path()).at("look at", entry.path())?;
+            self.entry(&self.layout.root().on_host(entry.path()), &metadata)?;
+        }
+        let python = venv.path().join("bin/python");
+        if fs::symlink_metadata(self.layout.on_disk(&python)).is_ok() {
+            self.path(&python)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&self, path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
+        let uid = metadata.uid();
+        let path = path.to_owned();
+        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+            return Err(self.unsafe_path(chain::Error::Owner {
+                component: path.clone(),
+                path,
+                uid,
+            }));
+        }
+        if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 {
+            return Err(self.unsafe_path(chain::Error::Writable {
+                component: path.clone(),
+                path,
+                mode: metadata.mode() & 0o7777,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Returns the path of a program if the venv has it: a file of its own, executable.
+    pub(crate) fn program(&self, venv: &VenvPath, program: &ProgramName) -> Result<Option<PathBuf>, Error> {
+        let path = venv.path().join("bin").join(program.as_str());
+        let on_disk = self.layout.on_disk(&path);
+        match fs::symlink_metadata(&on_disk) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).at("look at", &on_disk).map_err(Error::Io),
+            Ok(metadata) if metadata.is_file() && is_executable(&metadata) => {}
+            Ok(metadata) if metadata.is_file() => return Ok(None),
+            Ok(_) => {
+                let target = fs::read_link(&on_disk).at("read the link", &on_disk)?;
+                return Err(Error::Leaves { path, target });
+            }
+        }
+        // `bin` itself could be a link.
+        let (venv_real, real) = (self.path(&venv.path())?, self.path(&path)?);
+        if real.starts_with(&venv_real) {
+            Ok(Some(path))
+        } else {
+            Err(Error::Leaves { path, target: real })
+        }
+    }
+
+    /// Refuses entries that are relative, and filters that others than root could write.
+    pub(crate) fn conf(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
+        let filters = conf.filters_path();
+        let lists = [
+            (FILTERS_PATH, filters.clone()),
+            (EXEC_DIRS, conf.exec_dirs().unwrap_or_default()),
+        ];
+        for (key, entries) in lists {
+            if let Some(entry) = entries
+                .iter()
+                .find(|entry| !entry.starts_with('/') || entry.contains('\n'))
+            {
+                return Err(Error::Relative {
+                    config: config.to_owned(),
+                    key,
+                    entry: (*entry).to_owned(),
+                });
+            }
+        }
+        filters
+            .iter()
+            .try_for_each(|directory| self.filters(Path::new(directory)))
+    }
+
+    fn filters(&self, directory: &Path) -> Result<(), Error> {
+        // One that is missing must not be creatable by others either: rootwrap looks for it at each call.
+        let on_disk = self.layout.on_disk(directory);
+        if let Err(error) = fs::symlink_metadata(&on_disk)
+            && error.kind() == io::ErrorKind::NotFound
+        {
+            return directory.parent().map_or(Ok(()), |parent| self.filters_parent(parent));
+        }
+        let real = self.path(directory)?;
+        let on_disk = self.layout.on_disk(&real);
+        if !on_disk.is_dir() {
+            return Ok(());
+        }
+        for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
+            let name = entry.at("list", &on_disk)?.file_name();
+            // As rootwrap: hidden files are no filters.
+            if !name.as_encoded_bytes().starts_with(b".") {
+                self.path(&real.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn filters_parent(&self, parent: &Path) -> Result<(), Error> {
+        let existing = parent
+            .ancestors()
+            .find(|ancestor| fs::symlink_metadata(self.layout.on_disk(ancestor)).is_ok());
+        self.path(existing.unwrap_or(Path::new("/"))).map(drop)
+    }
+
+    /// Refuses programs of the venv that would hide one in `system`, but those that the definition names.
+    ///
+    /// Every venv has an interpreter, so `python`, `python3` and `python3.N` don't count; nor does what is the same
+    /// file. A program of a [sudo] command is named, too.
+    pub(crate) fn shadows(&self, venv: &VenvPath, system: &[&Path]) -> Result<(), Error> {
+        let bin = self.layout.on_disk(venv.path()).join("bin");
+        let mut hidden = Vec::new();
+        for entry in fs::read_dir(&bin).at("list", &bin)? {
+            let name = entry.at("list", &bin)?.file_name();
+            let Some(program) = name.to_str().and_then(|name| name.parse::<ProgramName>().ok()) else {
+                continue;
+            };
+            if self.is_named(&program) || is_interpreter(&program) {
+                continue;
+            }
+            if let Some(path) = self.hidden_by(venv, &program, system) {
+                hidden.push((program, path));
+            }
+        }
+        if hidden.is_empty() {
+            return Ok(());
+        }
+        hidden.sort();
+        Err(Error::Shadows {
+            venv: venv.name().clone(),
+            programs: hidden,
+        })
+    }
+
+    fn is_named(&self, program: &ProgramName) -> bool {
+        self.app
+            .rootwrap
+            .as_ref()
+            .is_some_and(|rootwrap| rootwrap.shadow.contains(program))
+            || self.app.sudo.iter().any(|command| command.program == *program)
+    }
+
+    fn hidden_by(&self, venv: &VenvPath, program: &ProgramName, system: &[&Path]) -> Option<PathBuf> {
+        let ours = venv.path().join("bin").join(program.as_str());
+        let executable = |path: &Path| {
+            fs::metadata(self.layout.on_disk(path)).is_ok_and(|metadata| metadata.is_file() && is_executable(&metadata))
+        };
+        if !executable(&ours) {
+            return None;
+        }
+        let real = |path: &Path| chain::check(self.layout.root(), path).ok();
+        let theirs = system.iter().map(|directory| directory.join(program.as_str()));
+        theirs
+            .filter(|path| executable(path))
+            .find(|path| real(path).is_none() || real(path) != real(&ours))
+    }
+}
+
+fn is_executable(metadata: &fs::Metadata) -> bool {
+    metadata.permissions().mode() & 0o111 != 0
+}
+
+fn is_interpreter(program: &ProgramName) -> bool {
+    let rest = program.as_str().strip_prefix("python");
+    rest.is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
+}
+
+/// Returns the error for a `rootwrap.conf` that can't be parsed.
+pub(crate) fn config_error(config: &Path, error: super::conf::ConfError) -> Error {
+    Error::Config {
+        config: config.to_owned(),
+        line: error.line,
+        reason: error.reason,
+    }
+}
+
+/// Returns the error for a `rootwrap.conf` that is not there.
+pub(crate) fn no_config(app: &AppName, config: &Path) -> Error {
+    Error::NoConfig {
+        app: app.clone(),
+        config: config.to_owned(),
+    }
+}

@@ -1,0 +1,174 @@
+//! Which sudo is installed, and running its programs.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::Error;
+
+const VISUDO: &str = "/usr/sbin/visudo";
+const SUDO: &str = "/usr/bin/sudo";
+
+/// The first sudo-rs that takes a final `*` for further arguments; before, it was a literal one (tried by running).
+const RUST_HONOURS_STAR: Version = Version([0, 2, 13]);
+
+/// The installed sudo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sudo {
+    pub(crate) visudo: PathBuf,
+    pub(crate) sudo: PathBuf,
+    pub(crate) family: Family,
+    pub(crate) version: Version,
+}
+
+/// Who wrote it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// The original.
+    C,
+    /// sudo-rs.
+    Rust,
+}
+
+/// The numbers of a version; what follows them (`p3`) means nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Version(pub(crate) [u32; 3]);
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [major, minor, patch] = self.0;
+        write!(formatter, "{major}.{minor}.{patch}")
+    }
+}
+
+/// What a program said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) success: bool,
+    pub(crate) output: String,
+}
+
+impl Sudo {
+    /// Looks for the sudo of the host that this runs on; `Err(path)` is what is missing.
+    pub(crate) fn installed() -> Result<Result<Self, PathBuf>, Error> {
+        let visudo = PathBuf::from(VISUDO);
+        if !visudo.exists() {
+            return Ok(Err(visudo));
+        }
+        let answer = run(&visudo, &["--version"])?;
+        match parse_version(&answer.output) {
+            Some((family, version)) => Ok(Ok(Self {
+                visudo,
+                sudo: SUDO.into(),
+                family,
+                version,
+            })),
+            None => Err(Error::UnknownSudo {
+                program: visudo,
+                output: answer.output,
+            }),
+        }
+    }
+
+    /// Returns whether a final `*` stands for further arguments, as sudoers(5) has it.
+    pub(crate) fn honours_star(&self) -> bool {
+        self.family == Family::C || self.version >= RUST_HONOURS_STAR
+    }
+}
+
+/// Reads `visudo version 1.9.13p3` and the like.
+///
+/// sudo-rs's visudo says the same as the original, but sudo-rs has never had a version from 1 on, nor the original one
+/// below; where it names itself, that decides.
+fn parse_version(output: &str) -> Option<(Family, Version)> {
+    let line = output.lines().next()?;
+    let word = line
+        .split(' ')
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let mut numbers = word.splitn(3, '.').map(|part| {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        part[..digits].parse::<u32>().ok()
+    });
+    let version = Version([numbers.next()??, numbers.next()??, numbers.next().unwrap_or(Some(0))?]);
+    let family = if line.contains("sudo-rs") || version < Version([1, 0, 0]) {
+        Family::Rust
+    } else {
+        Family::C
+    };
+    Some((family, version))
+}
+
+/// Runs a program of sudo's with nothing of our environment, and waits for it.
+pub(crate) fn run(program: &Path, arguments: &[&str]) -> Result<Answer, Error> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        // The messages are compared, so they must not be translated.
+        .env("LC_ALL", "C")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Run {
+            program: program.to_owned(),
+            source,
+        })?;
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ok(Answer {
+        success: output.status.success(),
+        output: text,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_sudo_from_sudo_rs() {
+        for (output, family, version) in [
+            (
+                "visudo version 1.9.13p3\nvisudo grammar version 50\n",
+                Family::C,
+                [1, 9, 13],
+            ),
+            ("visudo version 1.9.16p2\n", Family::C, [1, 9, 16]),
+            ("visudo version 1.10\n", Family::C, [1, 10, 0]),
+            ("visudo version 0.2.5\n", Family::Rust, [0, 2, 5]),
+            ("visudo-rs 0.2.13\n", Family::Rust, [0, 2, 13]),
+            ("sudo-rs 0.2.15-0ubuntu1\n", Family::Rust, [0, 2, 15]),
+        ] {
+            assert_eq!(parse_version(output), Some((family, Version(version))), "{output}");
+        }
+        for bad in [
+            "",
+            "visudo",
+            "visudo version x.y",
+            "visudo version 1",
+            "1.x.3",
+            "visudo version 99999999999.1.1",
+        ] {
+            assert_eq!(parse_version(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn knows_who_honours_a_star() {
+        for (family, version, honours) in [
+            (Family::C, [1, 9, 5], true),
+            (Family::Rust, [0, 2, 5], false),
+            (Family::Rust, [0, 2, 12], false),
+            (Family::Rust, [0, 2, 13], true),
+            (Family::Rust, [0, 3, 0], true),
+        ] {
+            let sudo = Sudo {
+                visudo: VISUDO.into(),
+                sudo: SUDO.into(),
+                family,
+                version: Version(version),
+            };
+            assert_eq!(sudo.honours_star(), honours, "{sudo:?}");
+        }
+    }
+}
