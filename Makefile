@@ -13,8 +13,8 @@ PACKAGES := venvctl venv-activate venvd-generator venvd-activator
 BINARIES := venvctl venv-activate venvd-generator venvd
 
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
-DEB_TREE := $(TARGET)/deb/tree
-DEB = $(TARGET)/deb/venvd_$(VERSION)_$(shell dpkg --print-architecture).deb
+DEB_TREE := $(TARGET)/deb
+DEB = $(TARGET)/venvd_$(VERSION)_$(shell dpkg --print-architecture).deb
 # The same sources give the same package: dpkg-deb takes all of its times from here.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
