@@ -1,7 +1,8 @@
 //! The kernel log: the only one there is when generators run (systemd.generator(7)).
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileTypeExt;
 
 use venvd_fs::Root;
 
@@ -64,7 +65,12 @@ impl Message {
 
 /// Writes the messages to `/dev/kmsg` below `root`, to standard error when that can't be had.
 pub fn log(root: &Root, messages: &[Message]) {
-    let mut kmsg: Option<File> = OpenOptions::new().write(true).open(root.join("/dev/kmsg")).ok();
+    let path = root.join("/dev/kmsg");
+    // In some containers it is a pipe that nobody reads: opening that would wait for ever.
+    let usable = fs::metadata(&path).is_ok_and(|data| !data.file_type().is_fifo());
+    let mut kmsg: Option<File> = Some(path)
+        .filter(|_| usable)
+        .and_then(|p| OpenOptions::new().write(true).open(p).ok());
     for message in messages {
         let record = message.record();
         // One write is one record: that is why the lines are not joined.

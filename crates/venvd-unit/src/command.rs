@@ -245,8 +245,9 @@ fn check_program(program: &str) -> Result<(), FaultReason> {
     let valid = if program.starts_with('/') {
         program.len() < PATH_MAX && program.split('/').all(short)
     } else {
-        // A specifier may bring the slash that is not there yet: what it stands for only systemd knows.
-        program.contains('%') || (!program.contains('/') && short(program) && program != "." && program != "..")
+        // A specifier in front may bring the slash that is not there yet: what it stands for only systemd knows.
+        let specifier = program.starts_with('%') && !program.starts_with("%%");
+        specifier || (!program.contains('/') && short(program) && program != "." && program != "..")
     };
     if valid { Ok(()) } else { Err(FaultReason::Relative) }
 }
@@ -307,6 +308,8 @@ mod tests {
     fn faults_end_the_line() {
         for (value, before, reason, fatal) in [
             ("rel/path", 0, FaultReason::Relative, true),
+            ("rel/%i", 0, FaultReason::Relative, true),
+            ("%%/path", 0, FaultReason::Relative, true),
             ("-rel/path", 0, FaultReason::Relative, false),
             ("..", 0, FaultReason::Relative, true),
             ("/bin/", 0, FaultReason::Directory, true),
