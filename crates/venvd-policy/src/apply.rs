@@ -166,18 +166,24 @@ impl Attributes {
 
 /// Puts files back as they were, the last one first, and returns the error to report.
 fn put_back(done: &[(&Edit, Attributes)], failure: Error) -> Error {
+    let mut stuck = None;
     for (edit, attributes) in done.iter().rev() {
-        let undone = match &edit.before {
-            Some(text) => attributes.stage(&edit.path, text).and_then(Staged::commit),
-            None => atomic::remove(&edit.path).map(drop),
+        let undone = match (&edit.before, atomic::read(&edit.path)) {
+            (before, Ok(present)) if *before == present => Ok(()),
+            (Some(text), _) => attributes.stage(&edit.path, text).and_then(Staged::commit),
+            (None, _) => atomic::remove(&edit.path).map(drop),
         };
+        // The others are put back all the same: the less is left, the better.
         if let Err(undo) = undone {
-            return Error::HalfWritten {
-                path: edit.path.clone(),
-                undo: report(&undo),
-                failure: Box::new(failure),
-            };
+            stuck.get_or_insert((edit.path.clone(), report(&undo)));
         }
     }
-    failure
+    match stuck {
+        None => failure,
+        Some((path, undo)) => Error::HalfWritten {
+            path,
+            undo,
+            failure: Box::new(failure),
+        },
+    }
 }
