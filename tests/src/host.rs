@@ -15,10 +15,11 @@ pub enum Purpose {
 
 /// The programs that a purpose needs, each with the Debian package that has it.
 fn needs(purpose: Purpose) -> &'static [(&'static str, &'static str)] {
-    const ALL: [(&str, &str); 8] = [
+    const ALL: [(&str, &str); 9] = [
         ("mmdebstrap", "mmdebstrap"),
         ("apt-get", "apt"),
         ("python3", "python3-venv"),
+        ("setpriv", "util-linux"),
         ("tar", "tar"),
         ("systemd-nspawn", "systemd-container"),
         ("journalctl", "systemd"),
@@ -27,7 +28,7 @@ fn needs(purpose: Purpose) -> &'static [(&'static str, &'static str)] {
     ];
     match purpose {
         Purpose::Prepare => &ALL,
-        Purpose::Boot => ALL.split_at(3).1,
+        Purpose::Boot => ALL.split_at(4).1,
     }
 }
 
@@ -80,11 +81,11 @@ fn find(program: &str) -> Option<PathBuf> {
 /// # Errors
 /// When it can't be started or fails: with its last lines of standard error.
 pub fn run(command: &mut Command) -> Result<String> {
-    let name = format!("{command:?}");
+    let name = command.get_program().display().to_string();
     let output = command
         .stdin(std::process::Stdio::null())
         .output()
-        .with_context(|| format!("can't run {}", command.get_program().display()))?;
+        .with_context(|| format!("can't run {name}"))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -99,8 +99,19 @@ fn debootstrap(os: Os, target: &Path) -> Result<()> {
             archives.display()
         ),
     ];
-    let mut command = Command::new("mmdebstrap");
+    // In namespaces that end with us, so that a killed test leaves neither mounts nor a process that still installs.
+    let mut command = Command::new("setpriv");
     command
+        .args([
+            "--pdeathsig=KILL",
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "mmdebstrap",
+        ])
         .args(["--quiet", "--mode=root", "--variant=minbase", "--format=directory"])
         .args(["--skip=download/empty", "--skip=essential/unlink"])
         .args(hooks)

@@ -95,12 +95,12 @@ fn runs_commands_as_root_and_as_a_user(os: Os) {
         "HOME LANG PATH PWD SYSTEMD_PAGER TERM "
     );
 
-    machine.ok("useradd --system --create-home --shell /usr/sbin/nologin nova");
+    machine.ok("useradd --system --create-home --home-dir /var/lib/nova --shell /usr/sbin/nologin nova");
     assert_eq!(machine.user_run("nova", &["id", "-un"]).stdout, "nova\n");
     assert!(!machine.user_run("nova", &["touch", "/etc/x"]).success());
     assert_eq!(
         machine.user_run("nova", &["sh", "-c", "echo $HOME"]).stdout,
-        "/home/nova\n"
+        "/var/lib/nova\n"
     );
     machine.write(
         "/etc/sudoers.d/nova",

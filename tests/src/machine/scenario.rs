@@ -36,14 +36,14 @@ impl Machine {
         }
     }
 
-    /// Runs a command as another user (by runuser: without login, in `/`, with the same environment but `HOME`).
+    /// Runs a command as another user (by runuser: without login, in `/`, with the same environment but its own `HOME`).
     ///
     /// # Panics
     /// When it can't be run at all.
     #[track_caller]
     pub fn user_run(&self, user: &str, command: &[&str]) -> Output {
-        let home = format!("HOME=/home/{user}");
-        let mut line = vec!["runuser", "-u", user, "--", "env", home.as_str()];
+        const LINE: &str = "export HOME=\"$(getent passwd \"$(id -u)\" | cut -d: -f6)\"; exec \"$@\"";
+        let mut line = vec!["runuser", "-u", user, "--", "sh", "-c", LINE, "sh"];
         line.extend(command);
         self.run(&line)
     }
