@@ -1,1 +1,3 @@
-//! Stub.
+//! venvd, the daemon.
+pub mod machine;
+pub mod transaction;

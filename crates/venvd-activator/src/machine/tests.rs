@@ -1,0 +1,260 @@
+use super::*;
+use Effect::*;
+
+const NOW: Duration = Duration::from_secs(100);
+
+fn case(kind: Kind) -> Case {
+    Case {
+        kind,
+        enabled: kind != Kind::Enable,
+        from: true,
+        to: kind != Kind::Disable,
+        same: false,
+        rollback: Rollback::Automatic,
+        timeout: Duration::from_secs(10),
+    }
+}
+
+/// Runs a transaction in a world where these effects fail; returns all effects and the end.
+fn run(case: &Case, captured: Captured, broken: &[Effect]) -> (Vec<Effect>, State) {
+    let (mut state, mut effect) = step(case, State::default(), Event::Begin, NOW);
+    let mut seen = Vec::new();
+    while let Some(now) = effect {
+        assert!(seen.len() < 40, "it never ends: {seen:?}");
+        seen.push(now);
+        let event = if broken.contains(&now) {
+            Event::Failed(Failure::new(Code::INTERNAL, format!("{now:?}")))
+        } else if now == Capture {
+            Event::Captured(captured)
+        } else {
+            Event::Done
+        };
+        (state, effect) = step(case, state, event, NOW);
+    }
+    assert!(state.outcome().is_some(), "{seen:?} ends in {state:?}");
+    (seen, state)
+}
+
+fn outcome(case: &Case, captured: Captured, broken: &[Effect]) -> (Vec<Effect>, Outcome) {
+    let (seen, state) = run(case, captured, broken);
+    (seen, state.outcome().unwrap())
+}
+
+const FORWARD: [Effect; 12] = [
+    Check,
+    SetActive(Side::New),
+    Capture,
+    MarkPending,
+    WritePolicies(Admit::Both),
+    SetCommitted(Side::New),
+    Reload,
+    RestartUnits,
+    Settle(Side::New),
+    SetPrevious,
+    WritePolicies(Admit::InForce),
+    ClearPending,
+];
+
+#[test]
+fn an_activation_of_running_units() {
+    let (seen, end) = outcome(&case(Kind::Activate), Captured::Running, &[]);
+    assert_eq!((&*seen, end), (&FORWARD[..], Outcome::Done));
+}
+
+#[test]
+fn ways_forward() {
+    let off = Case { enabled: false, ..case(Kind::Activate) };
+    let first = Case { from: false, ..case(Kind::Activate) };
+    let same = Case { same: true, ..case(Kind::Activate) };
+    let nothing = Case { from: false, to: false, ..case(Kind::Enable) };
+    let agreed = Case { same: true, ..case(Kind::Enable) };
+    let empty = Case { from: false, ..case(Kind::Disable) };
+    let already_off = Case { enabled: false, ..case(Kind::Disable) };
+    let ends = [WritePolicies(Admit::InForce), ClearPending];
+    let table: Vec<(&str, Case, Captured, Vec<Effect>)> = vec![
+        ("off: only the links move", off, Captured::Nothing, vec![
+            Check, SetActive(Side::New), SetCommitted(Side::New), SetPrevious, ends[0],
+        ]),
+        ("first: no previous", first, Captured::Running, vec![
+            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
+            Reload, RestartUnits, Settle(Side::New), ends[0], ends[1],
+        ]),
+        ("in force already", same, Captured::Running, vec![Check, SetActive(Side::New), ends[0]]),
+        ("nothing runs", case(Kind::Activate), Captured::Nothing, vec![
+            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
+            Reload, SetPrevious, ends[0], ends[1],
+        ]),
+        ("some have failed", case(Kind::Activate), Captured::Mixed, vec![
+            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
+            Reload, StopUnits, StartUnits, Settle(Side::New), SetPrevious, ends[0], ends[1],
+        ]),
+        ("enable without a venv", nothing, Captured::Running, vec![Check, SetSwitch(Side::New), ends[0]]),
+        ("enable what is committed", agreed, Captured::Running, vec![
+            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetSwitch(Side::New), Reload,
+            RestartUnits, Settle(Side::New), ends[0], ends[1],
+        ]),
+        ("disable", case(Kind::Disable), Captured::Running, vec![
+            Check, Capture, MarkPending, StopUnits, WritePolicies(Admit::None), SetSwitch(Side::New), Reload,
+            StartUnits, Settle(Side::New), ends[0], ends[1],
+        ]),
+        ("disable what had no venv", empty, Captured::Running, vec![Check, SetSwitch(Side::New), ends[0]]),
+        ("disable what is off", already_off, Captured::Running, vec![Check, ends[0]]),
+    ];
+    for (what, case, captured, expected) in table {
+        assert_eq!(outcome(&case, captured, &[]), (expected, Outcome::Done), "{what}");
+    }
+}
+
+#[test]
+fn a_failed_check_changes_nothing_but_puts_the_link_back() {
+    for kind in [Kind::Activate, Kind::Enable, Kind::Disable] {
+        let (seen, state) = run(&case(kind), Captured::Running, &[Check]);
+        let expected = match kind {
+            Kind::Disable => vec![Check],
+            _ => vec![Check, SetActive(Side::Old)],
+        };
+        assert_eq!((seen, state.outcome()), (expected, Some(Outcome::Refused)), "{kind}");
+        assert_eq!(state.failures().0.unwrap().message, "Check");
+    }
+}
+
+#[test]
+fn ways_back_of_an_activation() {
+    let quiet = [WritePolicies(Admit::InForce), ClearPending, Reload];
+    let units = [StopUnits, SetCommitted(Side::Old), SetActive(Side::Old), quiet[0], quiet[1], Reload, StartUnits, Settle(Side::Old)];
+    let table: Vec<(Effect, Vec<Effect>, Outcome)> = vec![
+        (MarkPending, vec![SetActive(Side::Old), ClearPending], Outcome::Refused),
+        (WritePolicies(Admit::Both), vec![SetActive(Side::Old), quiet[0], quiet[1]], Outcome::RolledBack),
+        (SetCommitted(Side::New), vec![SetCommitted(Side::Old), SetActive(Side::Old), quiet[0], quiet[1], quiet[2]], Outcome::RolledBack),
+        (RestartUnits, units.to_vec(), Outcome::RolledBack),
+        (Settle(Side::New), units.to_vec(), Outcome::RolledBack),
+    ];
+    for (broken, expected, end) in table {
+        let (seen, found) = outcome(&case(Kind::Activate), Captured::Running, &[broken]);
+        let at = seen.iter().position(|effect| *effect == broken).unwrap();
+        assert_eq!((&seen[at + 1..], found), (&*expected, end), "{broken:?}");
+    }
+}
+
+#[test]
+fn disable_goes_back_by_the_restored_target() {
+    let (seen, end) = outcome(&case(Kind::Disable), Captured::Running, &[Settle(Side::New)]);
+    let at = seen.iter().position(|effect| *effect == Settle(Side::New)).unwrap();
+    assert_eq!(seen[at + 1..], [
+        SetSwitch(Side::Old), WritePolicies(Admit::InForce), ClearPending, Reload, StopUnits, StartUnits, Settle(Side::Old),
+    ]);
+    assert_eq!(end, Outcome::RolledBack);
+}
+
+#[test]
+fn a_way_back_that_fails_needs_somebody_and_still_goes_to_its_end() {
+    let broken = [Settle(Side::New), SetCommitted(Side::Old), Settle(Side::Old)];
+    let (seen, state) = run(&case(Kind::Activate), Captured::Running, &broken);
+    assert_eq!(state.outcome(), Some(Outcome::Failed));
+    assert!(seen.contains(&StartUnits), "{seen:?}");
+    let (failure, stuck) = state.failures();
+    assert_eq!(failure.unwrap().message, "Settle(New)");
+    assert_eq!(stuck.unwrap().message, "SetCommitted(Old)", "the first one counts");
+}
+
+#[test]
+fn units_that_do_not_stop_well_are_no_failure_if_the_old_ones_run() {
+    let broken = [Settle(Side::New), StopUnits];
+    assert_eq!(outcome(&case(Kind::Activate), Captured::Running, &broken).1, Outcome::RolledBack);
+}
+
+#[test]
+fn without_rollback_it_stays() {
+    let case = Case { rollback: Rollback::Never, ..case(Kind::Activate) };
+    let (seen, end) = outcome(&case, Captured::Running, &[Settle(Side::New)]);
+    assert_eq!(end, Outcome::Failed);
+    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::InForce), ClearPending]);
+    assert!(!seen.contains(&SetCommitted(Side::Old)));
+    let (seen, end) = outcome(&case, Captured::Running, &[Reload]);
+    assert!(seen.contains(&SetCommitted(Side::Old)), "no unit was touched yet, so there is nothing to look at");
+    assert_eq!(end, Outcome::Failed, "the reload fails on the way back, too");
+}
+
+#[test]
+fn what_is_healthy_is_not_taken_away_because_tidying_up_failed() {
+    for broken in [SetPrevious, WritePolicies(Admit::InForce), ClearPending] {
+        let (seen, end) = outcome(&case(Kind::Activate), Captured::Running, &[broken]);
+        assert_eq!((&*seen, end), (&FORWARD[..], Outcome::Failed), "{broken:?}");
+    }
+}
+
+#[test]
+fn interrupted_anywhere_it_ends_and_units_run() {
+    for kind in [Kind::Activate, Kind::Enable, Kind::Disable] {
+        for captured in [Captured::Nothing, Captured::Running, Captured::Mixed] {
+            for event in [Event::Interrupted, Event::Booted] {
+                for at in 0..forward(&case(kind), captured).len() {
+                    interrupt(&case(kind), captured, &event, at);
+                }
+            }
+        }
+    }
+}
+
+/// Interrupts the effect number `at`, twice, and follows it to the end.
+fn interrupt(case: &Case, captured: Captured, event: &Event, at: usize) {
+    let (mut state, mut effect) = step(case, State::default(), Event::Begin, NOW);
+    for _ in 0..at {
+        let event = match effect {
+            Some(Capture) => Event::Captured(captured),
+            _ => Event::Done,
+        };
+        (state, effect) = step(case, state, event, NOW);
+    }
+    let interrupted = effect.unwrap();
+    let mut seen = Vec::new();
+    for event in [event.clone(), event.clone()] {
+        // As it is read from the file.
+        state = serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        (state, effect) = step(case, state, event, NOW);
+    }
+    while let Some(now) = effect {
+        seen.push(now);
+        (state, effect) = step(case, state, Event::Done, NOW);
+    }
+    let what = format!("{} {captured:?} {event:?} at {interrupted:?}: {seen:?}", case.kind);
+    let end = state.outcome().unwrap();
+    let reached = reached(case, interrupted, captured);
+    if is_closing(interrupted) {
+        assert_eq!(end, Outcome::Done, "{what}");
+        return;
+    }
+    for (done, undone) in [
+        (SetCommitted(Side::New), SetCommitted(Side::Old)),
+        (SetSwitch(Side::New), SetSwitch(Side::Old)),
+        (MarkPending, ClearPending),
+    ] {
+        assert!(!reached.contains(&done) || seen.contains(&undone), "{what}");
+    }
+    let touched = reached.iter().any(|effect| touches_units(*effect));
+    let starts = seen.contains(&StartUnits) && seen.last() == Some(&Settle(Side::Old));
+    assert_eq!(starts, touched && *event == Event::Interrupted, "{what}");
+    let expected = if reached.iter().all(|effect| changes_nothing(*effect)) {
+        Outcome::Refused
+    } else {
+        Outcome::RolledBack
+    };
+    assert_eq!(end, expected, "{what}");
+}
+
+#[test]
+fn the_time_limit_covers_all_that_the_units_do_and_is_given_anew_for_the_way_back() {
+    let case = case(Kind::Activate);
+    let mut state = State { captured: Captured::Running, phase: Phase::Forward(Reload), ..State::default() };
+    let at = |seconds: u64| Duration::from_secs(seconds);
+    (state, _) = step(&case, state, Event::Done, at(5));
+    assert_eq!(state.deadline(), Some(at(15)));
+    (state, _) = step(&case, state, Event::Done, at(9));
+    assert_eq!((state.phase, state.deadline()), (Phase::Forward(Settle(Side::New)), Some(at(15))));
+    let (early, nothing) = step(&case, state.clone(), Event::Tick, at(14));
+    assert_eq!((&early, nothing), (&state, None));
+    let (back, effect) = step(&case, state, Event::Tick, at(15));
+    assert_eq!((effect, back.deadline()), (Some(StopUnits), Some(at(25))));
+    assert_eq!(back.failures().0.unwrap().code.as_str(), Code::TIMEOUT);
+    assert_eq!(back.stage(), Stage::RollingBack);
+}

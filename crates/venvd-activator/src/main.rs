@@ -1,0 +1,2 @@
+//! venvd
+fn main() {}

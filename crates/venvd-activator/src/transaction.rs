@@ -1,0 +1,378 @@
+//! The journal of a transaction: one file each, written before each effect, so that whoever comes after a crash knows
+//! what was begun. Ended ones stay for a while, to be asked about.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use venvd_app::links::VenvPath;
+use venvd_app::{AppName, Layout, UnitName};
+use venvd_bus::{Cause, JobReport, UnitReport};
+use venvd_fs::{IoContext, atomic};
+
+use crate::machine::{Case, State};
+
+/// How many ended transactions are kept. Each is about a kilobyte.
+const KEEP: usize = 200;
+
+/// A transaction, as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its number, which is also that of the job.
+    pub id: u32,
+    /// The app.
+    pub app: AppName,
+    /// What asked.
+    pub cause: Cause,
+    /// Who asked, where that is known.
+    pub caller_uid: Option<u32>,
+    /// What its course depends on.
+    pub case: Case,
+    /// Where it is.
+    pub state: State,
+    /// The venv in force before.
+    #[serde(with = "venv_path")]
+    pub from: Option<VenvPath>,
+    /// The venv asked for.
+    #[serde(with = "venv_path")]
+    pub to: Option<VenvPath>,
+    /// What the active link said, if it was the link that asked: only if it still does, it is put back.
+    pub asked: Option<PathBuf>,
+    /// The text of the file that turns the app on and off, as it was; nothing if there was none.
+    pub switch: Option<String>,
+    /// How long the units must stay up, unchanged.
+    pub settle: Duration,
+    /// The units that ran, or were meant to.
+    pub captured: Vec<CapturedUnit>,
+    /// How the units fared on the way forward.
+    pub units: Vec<UnitReport>,
+    /// When it began, in seconds since 1970.
+    pub started: u64,
+    /// When it ended.
+    pub ended: Option<u64>,
+}
+
+/// A unit that ran before a transaction, or was meant to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturedUnit {
+    /// Its name.
+    pub unit: UnitName,
+    /// Its `InvocationID` then: with the same one afterwards, it was not restarted.
+    pub invocation: String,
+}
+
+impl Transaction {
+    /// Returns what a client gets to know.
+    #[must_use]
+    pub fn report(&self) -> JobReport {
+        let (failure, stuck) = self.state.failures();
+        let message = failure.map(|failure| match stuck {
+            Some(stuck) => format!("{}; and on the way back: {}", failure.message, stuck.message),
+            None => failure.message.clone(),
+        });
+        let mut units = self.units.clone();
+        for failed in [failure, stuck].into_iter().flatten().flat_map(|failure| &failure.units) {
+            units.retain(|unit| unit.unit != failed.unit);
+            units.push(failed.clone());
+        }
+        units.sort_by(|a, b| a.unit.cmp(&b.unit));
+        JobReport {
+            id: self.id,
+            app: self.app.clone(),
+            kind: self.case.kind,
+            from: self.from.as_ref().map(|venv| venv.name().tag().clone()),
+            to: self.to.as_ref().map(|venv| venv.name().tag().clone()),
+            cause: self.cause,
+            caller_uid: self.caller_uid,
+            state: self.state.stage(),
+            result: self.state.outcome(),
+            code: failure.map(|failure| failure.code.clone()),
+            message,
+            units,
+            started: self.started,
+            ended: self.ended,
+        }
+    }
+}
+
+/// Returns the time as it goes into a report.
+#[must_use]
+pub fn now() -> u64 {
+    // A clock before 1970 is no reason to fail.
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// The directory of transactions.
+#[derive(Debug, Clone)]
+pub struct Journal {
+    directory: PathBuf,
+}
+
+/// Why a transaction can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system says no.
+    #[error(transparent)]
+    Io(#[from] venvd_fs::Error),
+    /// The file is not what venvd writes.
+    #[error(
+        "{path:?} is not a transaction of this version of venvd; if an activation was open, look at the links in \
+         /etc/venvd, then move the file away"
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl Journal {
+    /// Returns the journal of a host.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            directory: layout.transactions(),
+        }
+    }
+
+    /// Writes a transaction, durably. Only root may read it: it names what failed.
+    ///
+    /// # Errors
+    /// When it can't be written; the old text is then still there.
+    pub fn save(&self, transaction: &Transaction) -> Result<(), JournalError> {
+        let path = self.path(transaction.id);
+        let unreadable = |source| JournalError::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        let text = serde_json::to_vec(transaction).map_err(unreadable)?;
+        atomic::create_directories(&self.directory, 0o700)?;
+        atomic::write(&path, &text, 0o600)?;
+        Ok(())
+    }
+
+    /// Reads a transaction.
+    ///
+    /// # Errors
+    /// When it is there and can't be read.
+    pub fn load(&self, id: u32) -> Result<Option<Transaction>, JournalError> {
+        let path = self.path(id);
+        let Some(text) = atomic::read(&path)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| JournalError::Unreadable { path, source })
+    }
+
+    /// Returns the transactions that have not ended, oldest first, and why others can't be read.
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn open(&self) -> Result<(Vec<Transaction>, Vec<JournalError>), JournalError> {
+        let (mut open, mut broken) = (Vec::new(), Vec::new());
+        for id in self.ids()? {
+            match self.load(id) {
+                Ok(Some(transaction)) if transaction.ended.is_none() => open.push(transaction),
+                Ok(_) => {}
+                Err(error) => broken.push(error),
+            }
+        }
+        Ok((open, broken))
+    }
+
+    /// Returns a number that no transaction had yet, as far as they are kept.
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn next_id(&self) -> Result<u32, JournalError> {
+        Ok(self.ids()?.last().map_or(1, |last| last.saturating_add(1)))
+    }
+
+    /// Removes the oldest of the ended ones.
+    ///
+    /// # Errors
+    /// When one can't be removed.
+    pub fn prune(&self) -> Result<(), JournalError> {
+        let ids = self.ids()?;
+        for id in ids.iter().take(ids.len().saturating_sub(KEEP)) {
+            if self.load(*id)?.is_some_and(|transaction| transaction.ended.is_some()) {
+                atomic::remove(&self.path(*id))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, id: u32) -> PathBuf {
+        self.directory.join(format!("{id}.json"))
+    }
+
+    /// Returns the numbers in use, in order.
+    fn ids(&self) -> Result<Vec<u32>, JournalError> {
+        let entries = match fs::read_dir(&self.directory) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error).at("list", &self.directory)?,
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let name = entry.at("list", &self.directory)?.file_name();
+            ids.extend(Path::new(&name).file_name().and_then(|name| name.to_str()).and_then(id_of));
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+fn id_of(name: &str) -> Option<u32> {
+    name.strip_suffix(".json")?.parse().ok()
+}
+
+/// A venv's path goes into the file as what the link says.
+mod venv_path {
+    use std::path::PathBuf;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+    use venvd_app::links::VenvPath;
+
+    #[expect(clippy::ref_option, reason = "serde's `with` calls it so")]
+    pub(super) fn serialize<S: Serializer>(venv: &Option<VenvPath>, serializer: S) -> Result<S::Ok, S::Error> {
+        venv.as_ref().map(VenvPath::path).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<VenvPath>, D::Error> {
+        Option::<PathBuf>::deserialize(deserializer)?
+            .map(|path| VenvPath::parse(&path).ok_or_else(|| D::Error::custom(format!("{path:?} is no venv"))))
+            .transpose()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::machine::{Event, Failure, Rollback, step};
+    use venvd_bus::{Code, Kind, Outcome};
+    use venvd_fs::Root;
+
+    pub(crate) fn example(id: u32) -> Transaction {
+        Transaction {
+            id,
+            app: "nova".parse().unwrap(),
+            cause: Cause::Link,
+            caller_uid: None,
+            case: Case {
+                kind: Kind::Activate,
+                enabled: true,
+                from: true,
+                to: true,
+                same: false,
+                rollback: Rollback::Automatic,
+                timeout: Duration::from_secs(120),
+            },
+            state: State::default(),
+            from: Some(VenvPath::local("nova:1".parse().unwrap())),
+            to: VenvPath::parse(Path::new("/usr/lib/venvd/venvs/nova/2")),
+            asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
+            switch: Some("enabled = true\n".to_owned()),
+            settle: Duration::from_millis(300),
+            captured: vec![CapturedUnit {
+                unit: "nova-api.service".parse().unwrap(),
+                invocation: "ab".to_owned(),
+            }],
+            units: Vec::new(),
+            started: now(),
+            ended: None,
+        }
+    }
+
+    fn journal() -> (tempfile::TempDir, Journal) {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = Journal::new(&Layout::new(Root::at(directory.path())));
+        (directory, journal)
+    }
+
+    #[test]
+    fn what_is_written_is_read_back_in_every_state() {
+        let (_directory, journal) = journal();
+        let mut transaction = example(7);
+        let mut event = Event::Begin;
+        loop {
+            let (state, effect) = step(&transaction.case, transaction.state.clone(), event, Duration::ZERO);
+            transaction.state = state;
+            // The moment until which an effect may last means nothing to another process, so it isn't kept.
+            if transaction.state.deadline().is_none() {
+                journal.save(&transaction).unwrap();
+                assert_eq!(journal.load(7).unwrap().unwrap(), transaction);
+            }
+            if effect.is_none() {
+                break;
+            }
+            event = Event::Done;
+        }
+        assert_eq!(transaction.state.outcome(), Some(Outcome::Done));
+    }
+
+    #[test]
+    fn numbers_go_on_and_open_ones_are_found() {
+        let (_directory, journal) = journal();
+        assert_eq!(journal.next_id().unwrap(), 1);
+        assert!(journal.load(1).unwrap().is_none());
+        for id in [2, 10, 9] {
+            let ended = (id == 9).then_some(5);
+            journal.save(&Transaction { ended, ..example(id) }).unwrap();
+        }
+        fs::write(journal.path(11), "{").unwrap();
+        fs::write(journal.directory.join(".12.json.tmp"), "").unwrap();
+        let (open, broken) = journal.open().unwrap();
+        assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [2, 10]);
+        assert!(broken[0].to_string().contains("11.json"), "{broken:?}");
+        assert_eq!(journal.next_id().unwrap(), 12, "also an unreadable one has its number");
+    }
+
+    #[test]
+    fn old_ones_go_open_ones_stay() {
+        let (_directory, journal) = journal();
+        for id in 1..=(KEEP as u32 + 5) {
+            let ended = (id != 2).then_some(5);
+            journal.save(&Transaction { ended, ..example(id) }).unwrap();
+        }
+        journal.prune().unwrap();
+        let ids = journal.ids().unwrap();
+        assert_eq!((ids[0], ids[1]), (2, 6), "{ids:?}");
+    }
+
+    #[test]
+    fn a_report_tells_both_failures_and_the_units() {
+        let mut transaction = example(1);
+        let failure = |unit: &str| Failure {
+            code: Code::new(Code::JOB_FAILED),
+            message: format!("{unit} failed"),
+            units: vec![UnitReport {
+                unit: unit.parse().unwrap(),
+                result: "exit-code".to_owned(),
+            }],
+        };
+        let mut event = Event::Begin;
+        loop {
+            let (state, effect) = step(&transaction.case, transaction.state.clone(), event, Duration::ZERO);
+            transaction.state = state;
+            use crate::machine::{Captured, Effect, Side};
+            event = match effect {
+                Some(Effect::Capture) => Event::Captured(Captured::Running),
+                Some(Effect::Settle(Side::New)) => Event::Failed(failure("a.service")),
+                Some(Effect::Settle(Side::Old)) => Event::Failed(failure("b.service")),
+                Some(_) => Event::Done,
+                None => break,
+            };
+        }
+        let report = transaction.report();
+        assert_eq!(report.result, Some(Outcome::Failed));
+        assert_eq!(report.message.unwrap(), "a.service failed; and on the way back: b.service failed");
+        assert_eq!(report.units.len(), 2);
+        assert_eq!((report.from.unwrap().as_str(), report.to.unwrap().as_str()), ("1", "2"));
+    }
+}
