@@ -1,6 +1,6 @@
 //! What this host must have to make and boot machines, and what to do when it has not.
 
-use std::{env, ffi::OsStr, path::PathBuf, process::Command};
+use std::{collections::BTreeSet, env, ffi::OsStr, path::PathBuf, process::Command};
 
 use anyhow::{Context, Result, bail};
 
@@ -46,7 +46,8 @@ pub fn check(purpose: Purpose) -> Result<()> {
         .collect();
     if !missing.is_empty() {
         let programs: Vec<_> = missing.iter().map(|(program, _)| *program).collect();
-        let packages: Vec<_> = missing.iter().map(|(_, package)| *package).collect();
+        let packages: BTreeSet<_> = missing.iter().map(|(_, package)| *package).collect();
+        let packages: Vec<_> = packages.into_iter().collect();
         bail!(
             "this host lacks {} (Debian: {}); tests/bin/host-setup installs them",
             programs.join(", "),

@@ -67,7 +67,7 @@ pub fn ensure(os: Os) -> Result<PathBuf> {
     let building = roots.join(format!(".building-{os}"));
     cache::remove_tree(&building)?;
     debootstrap(os, &building)
-        .with_context(|| format!("can't make the root of {os}; a missing keyring or tool: tests/bin/host-setup"))?;
+        .with_context(|| format!("can't make the root of {os} (can apt reach its mirror? tests/bin/host-setup installs a missing tool or keyring)"))?;
     finish(&building, &tools).with_context(|| format!("can't finish the root of {os}"))?;
     fs::rename(&building, &root).with_context(|| format!("can't rename to {}", root.display()))?;
     Ok(root)

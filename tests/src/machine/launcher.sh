@@ -12,7 +12,10 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 group=$(sed -n 's/^0:://p' /proc/self/cgroup)
 group=/sys/fs/cgroup${group%/}/venvd-${dir##*/}
 mkdir -p "$group"
-mount -t overlay overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/root"
+mount -t overlay overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" "$dir/root" || {
+    echo "VENVD_CACHE must be on a file system that can be the upper one of an overlay: ext4, xfs, btrfs or tmpfs" >&2
+    exit 32
+}
 
 exec 3<&0 </dev/null
 (
