@@ -111,8 +111,12 @@ impl<'a> Conf<'a> {
         let Some(value) = &self.exec_dirs else {
             return self.text.to_owned();
         };
-        let others = value.entries().into_iter().filter(|entry| !is_of(entry, app));
-        let entries: Vec<&str> = admitted.iter().map(String::as_str).chain(others).collect();
+        let mut own_line: Vec<&str> = self.text[value.first.clone()].split(',').collect();
+        // The last entry of a continued line goes on below, so it is none of ours, whatever it looks like.
+        let continued = value.joined.contains('\n').then(|| own_line.pop()).flatten();
+        own_line.retain(|entry| !is_of(entry, app));
+        let admitted = admitted.iter().map(String::as_str);
+        let entries: Vec<&str> = admitted.chain(own_line).chain(continued).collect();
         let (cut, put) = if entries.is_empty() {
             (&value.line, String::new())
         } else {

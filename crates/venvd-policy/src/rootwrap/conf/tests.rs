@@ -36,6 +36,9 @@ fn puts_bins_in_front_and_takes_them_away_again() {
             "/sbin\n\n\n",
         ),
         ("[DEFAULT]\nexec_dirs=", "/sbin\n  # a comment inside\n\n"),
+        ("[DEFAULT]\nexec_dirs=", "/sbin\n  /bin,/x\n"),
+        ("[DEFAULT]\nexec_dirs=", "\n  /bin,/x\n"),
+        ("[DEFAULT]\nexec_dirs=", "\n"),
         ("[DEFAULT]\n# é ü\nexec_dirs=", "/sbin"),
         (
             "[DEFAULT]\nexec_dirs=",
@@ -80,6 +83,12 @@ fn never_leaves_an_empty_list() {
         with(&ours_alone, &[B]),
         format!("[DEFAULT]\nexec_dirs={B}\nfilters_path=/f\n")
     );
+}
+
+#[test]
+fn what_goes_on_below_is_not_touched() {
+    let text = format!("[DEFAULT]\nexec_dirs={B},{A}\n  /more,{A}\nfilters_path=/f\n");
+    assert_eq!(with(&text, &[]), text.replacen(&format!("{B},"), "", 1));
 }
 
 #[test]
