@@ -38,7 +38,7 @@ prepare: deb
 
 test: prepare ## all tests, also in machines; as root
 	$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest
-	VENVD_DEB=$(abspath $(DEB)) $(CARGO) nextest run --workspace --locked --no-fail-fast
+	VENVD_DEB=$(abspath $(DEB)) $(CARGO) nextest run --workspace --locked --no-fail-fast --config-file tests/nextest.toml
 
 demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the newer Debian; as root
 	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo

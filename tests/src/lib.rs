@@ -14,6 +14,7 @@ mod machine;
 mod os;
 pub mod roots;
 pub mod tools;
+pub mod tour;
 pub mod wheels;
 
 pub use machine::{BootError, Machine, MachineBuilder, Output};

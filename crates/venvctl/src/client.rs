@@ -1,0 +1,117 @@
+//! Asking venvd over D-Bus, and waiting for the job's end.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use venvd_app::{AppName, VenvName};
+use venvd_bus::{JobReport, ManagerProxy, job_id};
+use zbus::OwnedObjectPath;
+
+use crate::failure::Failure;
+
+/// How often a job is asked where it is: fast enough for a person, cheap enough for venvd.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// What venvd is asked for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    Activate(VenvName),
+    Rollback(AppName),
+    Enable(AppName),
+    Disable(AppName),
+}
+
+/// Has venvd do it, and returns the job's report when it has ended. `progress` gets every report on the way.
+pub(crate) fn run(request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
+    runtime.block_on(ask(request, progress))
+}
+
+async fn ask(request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
+    let connection = zbus::Connection::system().await.map_err(|error| {
+        Failure::refused(
+            "no-bus",
+            format!(
+                "cannot reach the system bus, over which venvd is asked: {error}; \
+                 is this a booted host (`systemctl status dbus.socket`)? For an image or a chroot use --root DIR"
+            ),
+        )
+    })?;
+    let manager = ManagerProxy::new(&connection).await.map_err(unreachable)?;
+    // Subscribed before asking: the job may end before the answer is read.
+    let mut removed = manager.receive_job_removed().await.map_err(unreachable)?;
+    let path = call(&manager, request).await.map_err(unreachable)?;
+    let id = job_id(path.as_str())
+        .ok_or_else(|| Failure::refused("protocol", format!("venvd answered with {path}, which is no job")))?;
+    let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
+    loop {
+        tokio::select! {
+            _ = interval.tick() => {}
+            signal = removed.next() => {
+                if signal.is_none() {
+                    return Err(lost(id, "the bus went away"));
+                }
+            }
+        }
+        let json = manager
+            .get_job(id)
+            .await
+            .map_err(|error| lost(id, &error.to_string()))?;
+        let report = JobReport::from_json(&json).map_err(|error| {
+            lost(
+                id,
+                &format!("its report can't be read: {error}; are venvctl and venvd of one version?"),
+            )
+        })?;
+        progress(&report);
+        if report.result.is_some() {
+            return Ok(report);
+        }
+    }
+}
+
+async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<OwnedObjectPath> {
+    match request {
+        Request::Activate(venv) => {
+            manager
+                .activate(venv.app().as_str(), venv.tag().as_str(), HashMap::new())
+                .await
+        }
+        Request::Rollback(app) => manager.rollback(app.as_str()).await,
+        Request::Enable(app) => manager.enable(app.as_str()).await,
+        Request::Disable(app) => manager.disable(app.as_str()).await,
+    }
+}
+
+fn unreachable(error: zbus::Error) -> Failure {
+    if let zbus::Error::MethodError(name, text, _) = &error {
+        let denied = name.as_str() == "org.freedesktop.DBus.Error.AccessDenied";
+        let hint = if denied {
+            "; run it as root"
+        } else {
+            "; `systemctl status venvd.service` and `journalctl -u venvd` say more"
+        };
+        let text = text.as_deref().unwrap_or(name.as_str());
+        return Failure::refused(
+            if denied { "denied" } else { "venvd" },
+            format!("venvd says: {text}{hint}"),
+        );
+    }
+    Failure::refused(
+        "no-venvd",
+        format!("cannot ask venvd: {error}; `systemctl status venvd.service` says more"),
+    )
+}
+
+/// The job goes on in venvd; only its end was not seen. That is neither done nor refused.
+fn lost(id: u32, why: &str) -> Failure {
+    Failure {
+        code: "lost".to_owned(),
+        message: format!("lost sight of job {id}: {why}; `venvctl status` shows how it ended"),
+        exit: 4,
+    }
+}

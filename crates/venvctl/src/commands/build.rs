@@ -1,0 +1,76 @@
+//! build: from a lock, or from packages, to a sealed venv.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
+use venvd_app::{Layout, search};
+use venvd_core::build::{Outcome, Progress, Request, Stage};
+
+use crate::args::Target;
+use crate::failure::Failure;
+use crate::output::{self, progress::Line};
+
+#[derive(Debug, Serialize)]
+struct Built {
+    venv: String,
+    path: PathBuf,
+    new: bool,
+}
+
+/// Builds the venv of an app.
+pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: bool) -> Result<ExitCode, Failure> {
+    let app = search::load_app(layout, &target.app)?;
+    let settings = search::load_settings(layout)?;
+    let mut request = Request::new(app);
+    request.tag = target.tag;
+    request.lock = lock;
+    let mut shown = Shown {
+        app: target.app.to_string(),
+        line: Line::new(),
+    };
+    let built = venvd_core::build(layout, &settings, &request, &mut shown)?;
+    drop(shown);
+    let built = Built {
+        venv: built.venv.name().to_string(),
+        path: built.venv.path(),
+        new: built.outcome == Outcome::New,
+    };
+    output::show(&built, json, |built| {
+        let Built { venv, path, new } = built;
+        if *new {
+            format!(
+                "{venv} is built and sealed in {}; `venvctl activate {venv}` puts it in force\n",
+                path.display()
+            )
+        } else {
+            format!("{venv} is there already, from the same lock\n")
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+struct Shown {
+    app: String,
+    line: Line,
+}
+
+impl Progress for Shown {
+    fn report(&mut self, stage: Stage, detail: &str) {
+        let what = match stage {
+            Stage::Lock => "making the lock",
+            Stage::Download => "getting wheels",
+            Stage::Install => "installing",
+            Stage::Copy => "copying",
+            Stage::Relocate => "relocating",
+            Stage::Compile => "compiling",
+            Stage::Seal => "sealing",
+        };
+        let detail = if detail.is_empty() {
+            String::new()
+        } else {
+            format!(": {detail}")
+        };
+        self.line.say(&format!("{}: {what}{detail}", self.app));
+    }
+}

@@ -1,0 +1,68 @@
+//! activate, rollback, enable, disable: venvd's jobs, or the links alone below a root.
+
+use std::process::ExitCode;
+
+use venvd_bus::{JobReport, Outcome};
+
+use crate::client::{self, Request};
+use crate::failure::Failure;
+use crate::output;
+use crate::output::progress::Stages;
+
+/// Has venvd do a job, shows where it is, and turns its outcome into text and exit status.
+pub(super) fn run(request: &Request, json: bool) -> Result<ExitCode, Failure> {
+    let mut stages = Stages::new();
+    let report = client::run(request, &mut |report| stages.show(report))?;
+    let outcome = report.result.unwrap_or(Outcome::Failed);
+    if json || outcome == Outcome::Done {
+        output::show(&report, json, done)?;
+    } else {
+        output::say(&format!("venvctl: {}", undone(&report, outcome)));
+    }
+    Ok(ExitCode::from(outcome.exit_status()))
+}
+
+fn done(report: &JobReport) -> String {
+    use venvd_bus::Kind;
+    let app = &report.app;
+    let venv = report
+        .to
+        .as_ref()
+        .map_or_else(|| "no venv".to_owned(), |tag| format!("{app}:{tag}"));
+    let mut text = match report.kind {
+        Kind::Activate => format!("{venv} is in force"),
+        Kind::Enable => format!("{app} is on, with {venv} in force"),
+        Kind::Disable => format!("{app} is off; everything is as the distribution made it"),
+    };
+    if let Some(message) = &report.message {
+        text.push_str(&format!("\n{message}"));
+    }
+    for unit in &report.units {
+        text.push_str(&format!("\n  {} {}", unit.unit, unit.result));
+    }
+    text.push('\n');
+    text
+}
+
+fn undone(report: &JobReport, outcome: Outcome) -> String {
+    let message = report.message.as_deref().unwrap_or("no reason was given");
+    let from = report.from.as_ref().map_or_else(
+        || "what the distribution made".to_owned(),
+        |tag| format!("{}:{tag}", report.app),
+    );
+    let mut text = match outcome {
+        Outcome::Done => message.to_owned(),
+        Outcome::Refused => format!("refused, nothing changed: {message}"),
+        Outcome::RolledBack => format!("{message}\n{from} runs again"),
+        Outcome::Failed => {
+            format!(
+                "{message}\nand the way back failed too: look at the units with `venvctl status {}` and `journalctl -b`",
+                report.app
+            )
+        }
+    };
+    for unit in &report.units {
+        text.push_str(&format!("\n  {} {}", unit.unit, unit.result));
+    }
+    text
+}

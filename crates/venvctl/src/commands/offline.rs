@@ -1,0 +1,81 @@
+//! The same verbs below another root: an image, a chroot. Nothing runs there, so the files are all there is to change.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::{App, AppName, Layout, ProgramName, search};
+use venvd_core::preflight;
+use venvd_fs::atomic;
+
+use crate::client::Request;
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Debug, Serialize)]
+struct State {
+    app: AppName,
+    enabled: bool,
+    in_force: Option<String>,
+}
+
+/// Changes links or switch below the root.
+pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<ExitCode, Failure> {
+    let name = match request {
+        Request::Activate(venv) => venv.app(),
+        Request::Rollback(app) | Request::Enable(app) | Request::Disable(app) => app,
+    };
+    let app = search::load_app(layout, name)?;
+    match request {
+        Request::Activate(venv) => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
+        Request::Rollback(_) => {
+            let previous = links::read(layout, Link::Previous, name)?.ok_or_else(|| {
+                Failure::refused(
+                    "no-previous",
+                    format!("{name} has no previous venv; name one: venvctl activate {name}:TAG"),
+                )
+            })?;
+            put_in_force(layout, &app, &previous)?;
+        }
+        Request::Enable(_) => switch(layout, name, true)?,
+        Request::Disable(_) => switch(layout, name, false)?,
+    }
+    let app = search::load_app(layout, name)?;
+    let in_force = links::read(layout, Link::Committed, name)?.map(|venv| venv.name().to_string());
+    let result = State {
+        app: app.name,
+        enabled: app.enabled,
+        in_force,
+    };
+    output::show(&result, json, |result| {
+        let switch = if result.enabled { "on" } else { "off" };
+        format!(
+            "{} is {switch}, with {} in force\n",
+            result.app,
+            result.in_force.as_deref().unwrap_or("no venv")
+        )
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Below a root a flip moves both links: there is no daemon to answer the one by the other.
+fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failure> {
+    let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
+    let manifest = preflight::check(layout, venv, &needed)?;
+    let before = links::read(layout, Link::Committed, &app.name)?;
+    let record = serde_json::to_vec_pretty(&venvd_core::committed_record(&manifest)?)
+        .map_err(|error| Failure::refused("output", error.to_string()))?;
+    atomic::write(&layout.committed_record(&app.name), &record, 0o644)?;
+    links::set(layout, Link::Committed, &app.name, Some(venv))?;
+    links::set(layout, Link::Active, &app.name, Some(venv))?;
+    if let Some(before) = before.filter(|before| before != venv) {
+        links::set(layout, Link::Previous, &app.name, Some(&before))?;
+    }
+    Ok(())
+}
+
+fn switch(layout: &Layout, app: &AppName, on: bool) -> Result<(), Failure> {
+    let text = format!("# Written by venvctl enable and disable.\nenabled = {on}\n");
+    atomic::write(&layout.enabled_fragment(app), text.as_bytes(), 0o644)?;
+    Ok(())
+}

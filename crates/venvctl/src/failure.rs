@@ -1,0 +1,66 @@
+//! Why a command failed, for people and for programs.
+
+use serde::Serialize;
+
+/// A failure with a code that scripts can tell apart, and the exit status.
+#[derive(Debug, Serialize)]
+pub(crate) struct Failure {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    #[serde(skip)]
+    pub(crate) exit: u8,
+}
+
+impl Failure {
+    /// Returns a failure with exit status 1: refused, nothing changed.
+    pub(crate) fn refused(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            message: message.into(),
+            exit: 1,
+        }
+    }
+}
+
+impl From<venvd_fs::Error> for Failure {
+    fn from(error: venvd_fs::Error) -> Self {
+        Self::refused("io", venvd_fs::report(&error))
+    }
+}
+
+impl From<venvd_app::search::LoadError> for Failure {
+    fn from(error: venvd_app::search::LoadError) -> Self {
+        use venvd_app::search::LoadError;
+        let code = match &error {
+            LoadError::Invalid(_) => "invalid-definition",
+            LoadError::Io(_) => "io",
+            LoadError::Unsafe(_) => "unsafe-definition",
+            LoadError::Unknown { .. } => "unknown-app",
+        };
+        Self::refused(code, venvd_fs::report(&error))
+    }
+}
+
+impl From<venvd_app::links::LinkError> for Failure {
+    fn from(error: venvd_app::links::LinkError) -> Self {
+        Self::refused("foreign-link", venvd_fs::report(&error))
+    }
+}
+
+impl From<venvd_app::name::NameError> for Failure {
+    fn from(error: venvd_app::name::NameError) -> Self {
+        Self::refused("invalid-name", error.to_string())
+    }
+}
+
+impl From<venvd_core::Error> for Failure {
+    fn from(error: venvd_core::Error) -> Self {
+        Self::refused(error.code(), venvd_fs::report(&error))
+    }
+}
+
+impl From<venvd_core::preflight::PreflightError> for Failure {
+    fn from(error: venvd_core::preflight::PreflightError) -> Self {
+        Self::refused(error.code(), venvd_fs::report(&error))
+    }
+}

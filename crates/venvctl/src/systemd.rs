@@ -1,0 +1,84 @@
+//! What systemd says of units, for `status`.
+
+use std::fs;
+
+use serde::Serialize;
+use zbus::{Connection, OwnedObjectPath, Proxy};
+
+use crate::failure::Failure;
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// How a unit stands.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnitState {
+    /// `ActiveState`, or `LoadState` where it is not loaded.
+    pub(crate) active: String,
+    pub(crate) main_pid: Option<u32>,
+    /// The tag that its main process was started with.
+    pub(crate) tag: Option<String>,
+}
+
+/// Returns the state of each unit; nothing where no systemd runs.
+pub(crate) fn states(units: &[String]) -> Result<Vec<(String, UnitState)>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let Ok(connection) = Connection::system().await else {
+            // No bus: a chroot or a container without systemd. Everything else of `status` still holds.
+            return Ok(Vec::new());
+        };
+        let mut states = Vec::new();
+        for unit in units {
+            // A template has no state of its own.
+            if unit.contains("@.") {
+                continue;
+            }
+            let state = state(&connection, unit)
+                .await
+                .map_err(|error| Failure::refused("systemd", format!("cannot ask systemd about {unit}: {error}")))?;
+            states.push((unit.clone(), state));
+        }
+        Ok(states)
+    })
+}
+
+async fn state(connection: &Connection, unit: &str) -> zbus::Result<UnitState> {
+    let manager = Proxy::new(
+        connection,
+        SYSTEMD,
+        "/org/freedesktop/systemd1",
+        "org.freedesktop.systemd1.Manager",
+    )
+    .await?;
+    let path: OwnedObjectPath = manager.call("LoadUnit", &(unit)).await?;
+    let properties = Proxy::new(connection, SYSTEMD, path.clone(), "org.freedesktop.systemd1.Unit").await?;
+    let load: String = properties.get_property("LoadState").await?;
+    if load != "loaded" {
+        return Ok(UnitState {
+            active: load,
+            main_pid: None,
+            tag: None,
+        });
+    }
+    let active: String = properties.get_property("ActiveState").await?;
+    let service = Proxy::new(connection, SYSTEMD, path, "org.freedesktop.systemd1.Service").await?;
+    let pid: u32 = service.get_property("MainPID").await?;
+    let main_pid = (pid != 0).then_some(pid);
+    Ok(UnitState {
+        active,
+        main_pid,
+        tag: main_pid.and_then(tag_of),
+    })
+}
+
+/// Returns `VENVD_TAG` of a process; nothing when it has none, or may not be looked at.
+fn tag_of(pid: u32) -> Option<String> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    environment
+        .split(|&byte| byte == 0)
+        .find_map(|variable| variable.strip_prefix(b"VENVD_TAG="))
+        .map(|tag| String::from_utf8_lossy(tag).into_owned())
+}
