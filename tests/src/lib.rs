@@ -13,6 +13,7 @@ pub mod locks;
 mod machine;
 mod os;
 pub mod roots;
+pub mod site;
 pub mod tools;
 pub mod tour;
 pub mod wheels;
