@@ -1,18 +1,19 @@
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, ProgramName, UserName, search};
+use venvd_app::links::VenvPath;
+use venvd_app::{App, AppName, Layout, ProgramName, UserName};
 use venvd_fs::{atomic, chain};
 
-use crate::rootwrap::check::{self, Checker};
-use crate::rootwrap::conf::{Conf, venv_of};
+use crate::rootwrap::check::Checker;
 use crate::sudoers::installed::Sudo;
-use crate::sudoers::model::{self, PlainPath, Rule, SecurePath};
-use crate::sudoers::system::{self, DIRECTORY, Problem};
+use crate::sudoers::model::{self, Rule, SecurePath};
+use crate::sudoers::system::DIRECTORY;
 use crate::{Error, Refused};
+
+mod rootwrap;
+mod secure_path;
 
 /// The mode that sudoers(5) asks for.
 pub(crate) const SUDOERS_MODE: u32 = 0o440;
@@ -101,15 +102,16 @@ impl Plan {
 /// # Errors
 /// All that speaks against it; see [`Error`].
 pub fn plan(layout: &Layout, app: &App, admitted: &[VenvPath]) -> Result<Plan, Error> {
-    plan_for(layout, app, admitted, Sudo::installed()?)
+    plan_for(layout, app, admitted, || Sudo::installed(&app.name))
 }
 
-/// As [`plan`], for a given sudo, or what is missing of it.
+/// As [`plan`], with a given way to find the installed sudo. It is only asked for where a sudoers file is written: a
+/// broken or missing sudo must not keep an app from being turned off.
 pub(crate) fn plan_for(
     layout: &Layout,
     app: &App,
     admitted: &[VenvPath],
-    sudo: Result<Sudo, PathBuf>,
+    installed: impl Fn() -> Result<Sudo, Error>,
 ) -> Result<Plan, Error> {
     let planner = Planner {
         layout,
@@ -119,7 +121,11 @@ pub(crate) fn plan_for(
     };
     planner.check_venvs()?;
     let mut warnings = Vec::new();
-    let rules = planner.rules(sudo.as_ref(), &mut warnings)?;
+    let mut sudo = None;
+    let mut rules = Vec::new();
+    if !admitted.is_empty() && !app.sudo.is_empty() {
+        rules = planner.rules(sudo.insert(installed()?), &mut warnings)?;
+    }
     let secure_path = planner.secure_path(&mut warnings)?;
     let mut edits = vec![planner.rules_edit(&rules)?];
     if let Some(user) = &app.user {
@@ -137,14 +143,10 @@ pub(crate) fn plan_for(
     if admitted.is_empty() {
         edits.reverse();
     }
-    let missing = edits
-        .iter()
-        .any(|edit| edit.kind != Kind::Rootwrap && edit.after.is_some());
-    let sudo = match sudo {
-        Ok(sudo) => Some(sudo),
-        Err(missing_path) if missing => return Err(planner.no_sudo(&missing_path)),
-        Err(_) => None,
-    };
+    let writes = |edit: &Edit| edit.kind != Kind::Rootwrap && edit.after.is_some();
+    if sudo.is_none() && edits.iter().any(writes) {
+        sudo = Some(installed()?);
+    }
     Ok(Plan {
         layout: layout.clone(),
         app: app.name.clone(),
@@ -173,13 +175,6 @@ impl Planner<'_> {
         }
     }
 
-    fn no_sudo(&self, missing: &Path) -> Error {
-        Error::NoSudo {
-            app: self.app.name.clone(),
-            missing: missing.to_owned(),
-        }
-    }
-
     fn check_venvs(&self) -> Result<(), Error> {
         if let Some(venv) = self.admitted.iter().find(|venv| venv.name().app() != &self.app.name) {
             return Err(Error::Foreign {
@@ -193,14 +188,10 @@ impl Planner<'_> {
         self.admitted.iter().try_for_each(|venv| self.checker.venv(venv))
     }
 
-    fn rules(&self, sudo: Result<&Sudo, &PathBuf>, warnings: &mut Vec<Warning>) -> Result<Vec<Rule>, Error> {
+    fn rules(&self, sudo: &Sudo, warnings: &mut Vec<Warning>) -> Result<Vec<Rule>, Error> {
         let (Some(first), Some(user)) = (self.admitted.first(), &self.app.user) else {
             return Ok(Vec::new());
         };
-        if self.app.sudo.is_empty() {
-            return Ok(Vec::new());
-        }
-        let sudo = sudo.map_err(|missing| self.no_sudo(missing))?;
         self.check_destination(user)?;
         let mut rules = Vec::new();
         for command in &self.app.sudo {
@@ -236,7 +227,10 @@ impl Planner<'_> {
     fn check_destination(&self, user: &UserName) -> Result<(), Error> {
         let directory = self.layout.on_disk(DIRECTORY);
         if !directory.is_dir() {
-            return Err(self.no_sudo(&directory));
+            return Err(Error::NoSudo {
+                app: self.app.name.clone(),
+                missing: directory,
+            });
         }
         self.checker.path(Path::new(DIRECTORY))?;
         // Below another root, the users are those of a host that we are not on.
@@ -258,134 +252,6 @@ impl Planner<'_> {
         let text = path.map(|path| model::path_file(user, path)).transpose();
         let text = text.map_err(|refused| self.refused(refused))?;
         sudoers_edit(Kind::SecurePath, self.layout.sudoers_path_of(user), text)
-    }
-
-    /// Returns the user's `secure_path` over all of his apps; `None` when none of them needs one.
-    fn secure_path(&self, warnings: &mut Vec<Warning>) -> Result<Option<SecurePath>, Error> {
-        let Some(user) = &self.app.user else { return Ok(None) };
-        let mut front = self.of_other_apps(user, warnings)?;
-        if !self.app.sudo.is_empty() {
-            front.insert(self.app.name.clone(), self.admitted.to_vec());
-        }
-        // By the apps' names, so that whichever of them is written last, the result is the same.
-        let front = front
-            .values()
-            .flatten()
-            .map(|venv| PlainPath::new(&venv.path().join("bin")));
-        let front: Vec<_> = front
-            .collect::<Result<_, _>>()
-            .map_err(|refused| self.refused(refused))?;
-        if front.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(SecurePath::new(front, &self.system_path(user)?)))
-    }
-
-    fn system_path(&self, user: &UserName) -> Result<Vec<PlainPath>, Error> {
-        system::secure_path(self.layout, user).map_err(|problem| match problem {
-            Problem::Io(error) => error.into(),
-            Problem::Refused(source) => Error::SystemPath { source },
-        })
-    }
-
-    fn of_other_apps(
-        &self,
-        user: &UserName,
-        warnings: &mut Vec<Warning>,
-    ) -> Result<BTreeMap<AppName, Vec<VenvPath>>, Error> {
-        let declared = search::load(self.layout);
-        let installed = self.installed(user)?;
-        // Whose definition or link can't be read keeps what it has: an error elsewhere must not stop its service.
-        let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
-        let mut found = BTreeMap::new();
-        for (name, other) in declared.apps {
-            let counts = declared.settings.enabled && other.enabled && !other.sudo.is_empty();
-            if name == self.app.name || !counts || other.user.as_ref() != Some(user) {
-                continue;
-            }
-            match links::read(self.layout, Link::Committed, &name) {
-                Ok(Some(venv)) => match chain::check(self.layout.root(), &venv.path().join("bin")) {
-                    Ok(_) => drop(found.insert(name, vec![venv])),
-                    Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
-                },
-                Ok(None) => {}
-                Err(_) => kept.push(name),
-            }
-        }
-        for name in kept.into_iter().filter(|name| *name != self.app.name) {
-            let venvs = installed.iter().filter(|venv| *venv.name().app() == name);
-            found.insert(name.clone(), venvs.cloned().collect());
-        }
-        Ok(found)
-    }
-
-    /// Returns the venvs in the user's `secure_path` as it is written now.
-    fn installed(&self, user: &UserName) -> Result<Vec<VenvPath>, Error> {
-        let text = atomic::read(&self.layout.sudoers_path_of(user))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        Ok(text.split(['"', ':', '\n']).filter_map(venv_of).collect())
-    }
-
-    fn rootwrap_edit(&self) -> Result<Option<Edit>, Error> {
-        let Some(rootwrap) = &self.app.rootwrap else {
-            return Ok(None);
-        };
-        let config: &Path = &rootwrap.config;
-        if fs::symlink_metadata(self.layout.on_disk(config)).is_err() {
-            return match self.admitted {
-                [] => Ok(None),
-                _ => Err(check::no_config(&self.app.name, config)),
-            };
-        }
-        // Where a link leads, the file is edited there.
-        let path = self.layout.on_disk(self.checker.path(config)?);
-        let bytes = atomic::read(&path)?.ok_or_else(|| check::no_config(&self.app.name, config))?;
-        let text = String::from_utf8(bytes).map_err(|_| Error::Config {
-            config: config.to_owned(),
-            line: 1,
-            reason: "the file is not UTF-8".to_owned(),
-        })?;
-        let conf = Conf::parse(&text).map_err(|error| check::config_error(config, error))?;
-        if !self.admitted.is_empty() {
-            self.check_rootwrap(config, &conf)?;
-        }
-        let bins: Vec<String> = self
-            .admitted
-            .iter()
-            .map(|venv| format!("{}/bin", venv.path().display()))
-            .collect();
-        let after = conf.with_front(&self.app.name, &bins);
-        Ok((after != text).then(|| Edit {
-            kind: Kind::Rootwrap,
-            path,
-            before: Some(text.clone().into_bytes()),
-            after: Some(after.into_bytes()),
-        }))
-    }
-
-    fn check_rootwrap(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
-        self.checker.conf(config, conf)?;
-        let system: Vec<PathBuf> = match (conf.exec_dirs(), &self.app.user) {
-            (Some(entries), _) => {
-                let foreign = entries.into_iter().filter(|entry| venv_of(entry).is_none());
-                foreign.map(PathBuf::from).collect()
-            }
-            (None, Some(user)) if !self.app.sudo.is_empty() => self
-                .system_path(user)?
-                .iter()
-                .map(|path| PathBuf::from(path.as_str()))
-                .collect(),
-            (None, _) => {
-                return Err(Error::NoExecDirs {
-                    app: self.app.name.clone(),
-                    config: config.to_owned(),
-                });
-            }
-        };
-        let system: Vec<&Path> = system.iter().map(PathBuf::as_path).collect();
-        self.admitted
-            .iter()
-            .try_for_each(|venv| self.checker.shadows(venv, &system))
     }
 }
 

@@ -1,5 +1,7 @@
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
+use venvd_app::links::{self, Link};
+use venvd_app::search;
 use venvd_fs::Root;
 use venvd_fs::atomic::Change;
 
@@ -16,7 +18,7 @@ const DAEMON: &str = "cinder-rootwrap-daemon /etc/cinder/rootwrap.conf";
 struct Host {
     directory: tempfile::TempDir,
     layout: Layout,
-    sudo: Result<Sudo, PathBuf>,
+    sudo: Option<Sudo>,
 }
 
 fn sudo(family: Family, version: [u32; 3]) -> Sudo {
@@ -34,7 +36,7 @@ fn host() -> Host {
     let host = Host {
         directory,
         layout,
-        sudo: Ok(sudo(Family::C, [1, 9, 13])),
+        sudo: Some(sudo(Family::C, [1, 9, 13])),
     };
     host.define("cinder", "cinder", &format!("[rootwrap]\nconfig = \"/etc/cinder/rootwrap.conf\"\nshadow = [\"privsep-helper\"]\n[sudo]\ncommands = [{STAR:?}, {DAEMON:?}]"));
     host.put("etc/cinder/rootwrap.conf", CONF);
@@ -86,7 +88,15 @@ impl Host {
 
     fn plan_of(&self, app: &str, admitted: &[&str]) -> Result<Plan, Error> {
         let admitted: Vec<_> = admitted.iter().map(|tag| venv(app, tag)).collect();
-        plan_for(&self.layout, &self.app(app), &admitted, self.sudo.clone())
+        let app = self.app(app);
+        plan_for(&self.layout, &app, &admitted, || self.installed(&app))
+    }
+
+    fn installed(&self, app: &App) -> Result<Sudo, Error> {
+        self.sudo.clone().ok_or_else(|| Error::NoSudo {
+            app: app.name.clone(),
+            missing: "/usr/sbin/visudo".into(),
+        })
     }
 
     fn write(&self, admitted: &[&str]) -> Change {
@@ -369,13 +379,13 @@ fn a_program_may_be_missing_in_one_venv_of_two() {
 #[test]
 fn refuses_a_star_that_sudo_would_not_honour() {
     let mut host = host();
-    host.sudo = Ok(sudo(Family::Rust, [0, 2, 5]));
+    host.sudo = Some(sudo(Family::Rust, [0, 2, 5]));
     let report = host.refusal("policy-unsupported");
     assert!(
         report.contains("0.2.5") && report.contains("cinder-rootwrap-daemon"),
         "{report}"
     );
-    host.sudo = Ok(sudo(Family::Rust, [0, 2, 13]));
+    host.sudo = Some(sudo(Family::Rust, [0, 2, 13]));
     host.plan(&["1"]).unwrap();
 }
 
@@ -383,7 +393,7 @@ fn refuses_a_star_that_sudo_would_not_honour() {
 fn sudo_is_needed_only_for_rules() {
     let mut host = host();
     host.write(&["1"]);
-    host.sudo = Err("/usr/sbin/visudo".into());
+    host.sudo = None;
     host.refusal("policy-no-sudo");
     host.write(&[]);
     host.define(
@@ -416,13 +426,8 @@ fn without_exec_dirs_the_path_of_sudo_has_to_lead_to_the_venv() {
 #[test]
 fn refuses_another_apps_venv() {
     let host = host();
-    let error = plan_for(
-        &host.layout,
-        &host.app("cinder"),
-        &[venv("nova", "1")],
-        host.sudo.clone(),
-    )
-    .unwrap_err();
+    let app = host.app("cinder");
+    let error = plan_for(&host.layout, &app, &[venv("nova", "1")], || host.installed(&app)).unwrap_err();
     assert_eq!(error.code(), "policy-invalid");
 }
 
@@ -452,7 +457,7 @@ fn an_app_can_be_turned_off_whatever_became_of_its_rootwrap_conf() {
 fn what_visudo_refuses_is_never_in_place() {
     let mut host = host();
     let before = host.state();
-    if let Ok(sudo) = &mut host.sudo {
+    if let Some(sudo) = &mut host.sudo {
         sudo.visudo = "/bin/false".into();
     }
     // It says nothing, and fails with and without our files: then it is not our fault.

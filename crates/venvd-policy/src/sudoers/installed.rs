@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use venvd_app::AppName;
+
 use crate::Error;
 
 const VISUDO: &str = "/usr/sbin/visudo";
@@ -49,20 +51,23 @@ pub(crate) struct Answer {
 }
 
 impl Sudo {
-    /// Looks for the sudo of the host that this runs on; `Err(path)` is what is missing.
-    pub(crate) fn installed() -> Result<Result<Self, PathBuf>, Error> {
+    /// Looks for the sudo of the host that this runs on, which `app` needs.
+    pub(crate) fn installed(app: &AppName) -> Result<Self, Error> {
         let visudo = PathBuf::from(VISUDO);
         if !visudo.exists() {
-            return Ok(Err(visudo));
+            return Err(Error::NoSudo {
+                app: app.clone(),
+                missing: visudo,
+            });
         }
         let answer = run(&visudo, &["--version"])?;
         match parse_version(&answer.output) {
-            Some((family, version)) => Ok(Ok(Self {
+            Some((family, version)) => Ok(Self {
                 visudo,
                 sudo: SUDO.into(),
                 family,
                 version,
-            })),
+            }),
             None => Err(Error::UnknownSudo {
                 program: visudo,
                 output: answer.output,

@@ -1,0 +1,81 @@
+//! A user's `secure_path`, merged over all of his apps.
+
+use std::collections::BTreeMap;
+
+use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::{AppName, UserName, search};
+use venvd_fs::{atomic, chain};
+
+use super::{Planner, Warning};
+use crate::Error;
+use crate::rootwrap::conf::venv_of;
+use crate::sudoers::model::{PlainPath, SecurePath};
+use crate::sudoers::system::{self, Problem};
+
+impl Planner<'_> {
+    /// Returns the user's `secure_path` over all of his apps; `None` when none of them needs one.
+    pub(super) fn secure_path(&self, warnings: &mut Vec<Warning>) -> Result<Option<SecurePath>, Error> {
+        let Some(user) = &self.app.user else { return Ok(None) };
+        let mut front = self.of_other_apps(user, warnings)?;
+        if !self.app.sudo.is_empty() {
+            front.insert(self.app.name.clone(), self.admitted.to_vec());
+        }
+        // By the apps' names, so that whichever of them is written last, the result is the same.
+        let front = front
+            .values()
+            .flatten()
+            .map(|venv| PlainPath::new(&venv.path().join("bin")));
+        let front: Vec<_> = front
+            .collect::<Result<_, _>>()
+            .map_err(|refused| self.refused(refused))?;
+        if front.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(SecurePath::new(front, &self.system_path(user)?)))
+    }
+
+    pub(super) fn system_path(&self, user: &UserName) -> Result<Vec<PlainPath>, Error> {
+        system::secure_path(self.layout, user).map_err(|problem| match problem {
+            Problem::Io(error) => error.into(),
+            Problem::Refused(source) => Error::SystemPath { source },
+        })
+    }
+
+    fn of_other_apps(
+        &self,
+        user: &UserName,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<BTreeMap<AppName, Vec<VenvPath>>, Error> {
+        let declared = search::load(self.layout);
+        let installed = self.installed(user)?;
+        // Whose definition or link can't be read keeps what it has: an error elsewhere must not stop its service.
+        let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
+        let mut found = BTreeMap::new();
+        for (name, other) in declared.apps {
+            let counts = declared.settings.enabled && other.enabled && !other.sudo.is_empty();
+            if name == self.app.name || !counts || other.user.as_ref() != Some(user) {
+                continue;
+            }
+            match links::read(self.layout, Link::Committed, &name) {
+                Ok(Some(venv)) => match chain::check(self.layout.root(), &venv.path().join("bin")) {
+                    Ok(_) => drop(found.insert(name, vec![venv])),
+                    Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
+                },
+                Ok(None) => {}
+                Err(_) => kept.push(name),
+            }
+        }
+        for name in kept.into_iter().filter(|name| *name != self.app.name) {
+            let venvs = installed.iter().filter(|venv| *venv.name().app() == name);
+            found.insert(name.clone(), venvs.cloned().collect());
+        }
+        Ok(found)
+    }
+
+    /// Returns the venvs in the user's `secure_path` as it is written now.
+    fn installed(&self, user: &UserName) -> Result<Vec<VenvPath>, Error> {
+        let text = atomic::read(&self.layout.sudoers_path_of(user))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        Ok(text.split(['"', ':', '\n']).filter_map(venv_of).collect())
+    }
+}
