@@ -11,7 +11,6 @@
 //! - [`list`], [`remove`]: what is there
 
 pub mod build;
-mod compile;
 mod error;
 pub mod interpreter;
 pub mod list;

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::interpreter::Interpreter;
 
-// mod inputs;
+mod inputs;
 mod pylock;
 mod requirements;
 
-// pub(crate) use inputs::Inputs;
+pub(crate) use inputs::Inputs;
 
 /// The form of a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

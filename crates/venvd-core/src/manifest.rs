@@ -205,11 +205,7 @@ impl Manifest {
         self.files.iter().map(|file| file.size).sum()
     }
 
-    /// Returns it as it is stored.
-    ///
-    /// # Errors
-    /// When a path is not UTF-8.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
 }

@@ -1,1 +1,165 @@
-//! Part of sealing.
+//! Making what an installer left in one place fit another: scripts, `pyvenv.cfg`, `activate`, the links to Python.
+//!
+//! A script whose first line was missed would silently run another venv's Python, or none; so all forms that
+//! installers write are known, whatever names a Python becomes ours, and what still names the old place is refused.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use venvd_app::links::VenvPath;
+use venvd_fs::IoContext;
+use venvd_fs::beneath::{Choice, Kind};
+
+use crate::error::Error;
+use crate::interpreter::Interpreter;
+
+mod script;
+
+/// What tells of a venv's maker, not of its content.
+const UNWANTED_METADATA: [&str; 5] = [
+    "INSTALLER",
+    "REQUESTED",
+    "direct_url.json",
+    "uv_cache.json",
+    "uv_build.json",
+];
+
+/// What installers put at a venv's top, and we make ourselves or don't want.
+const UNWANTED_TOP: [&str; 5] = ["pyvenv.cfg", ".gitignore", "CACHEDIR.TAG", ".lock", "lib64"];
+
+/// What installers put into `bin` besides programs.
+const UNWANTED_BIN: [&str; 12] = [
+    "python",
+    "python3",
+    "activate",
+    "activate.bat",
+    "activate.csh",
+    "activate.fish",
+    "activate.nu",
+    "activate.ps1",
+    "Activate.ps1",
+    "activate_this.py",
+    "deactivate.bat",
+    "pydoc.bat",
+];
+
+/// For an administrator's shell; services never need it.
+const ACTIVATE: &str = include_str!("relocate/activate.sh");
+
+/// Says which entries of an installer's venv become part of ours.
+pub(crate) fn choose(path: &Path, kind: Kind, interpreter: &Interpreter) -> Choice {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let parent = path.parent().unwrap_or(Path::new(""));
+    let unwanted = if parent == Path::new("") {
+        UNWANTED_TOP.contains(&name.as_ref())
+    } else if parent == Path::new("bin") {
+        UNWANTED_BIN.contains(&name.as_ref()) || name == format!("python{}", interpreter.minor)
+    } else {
+        // Bytecode is made anew by us: what came along need not be that of its source.
+        (kind == Kind::Directory && name == "__pycache__")
+            || (parent.extension().is_some_and(|extension| extension == "dist-info")
+                && UNWANTED_METADATA.contains(&name.as_ref()))
+    };
+    if unwanted { Choice::Skip } else { Choice::Copy }
+}
+
+/// Makes the tree fit `venv`'s place. `origin` is where the installer thought that it was.
+///
+/// Returns the files whose content changed, relative to the tree.
+///
+/// # Errors
+/// When a file still names `origin`, or is an editable install.
+pub(crate) fn relocate(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<BTreeSet<PathBuf>, Error> {
+    let origin = crate::build::ORIGIN;
+    let python = venv.bin().join("python").display().to_string();
+    let bin = tree.join("bin");
+    fs::create_dir_all(&bin).at("create", &bin)?;
+    let mut changed = BTreeSet::new();
+    for entry in fs::read_dir(&bin).at("list", &bin)? {
+        let path = entry.at("list", &bin)?.path();
+        if !fs::symlink_metadata(&path).at("look at", &path)?.is_file() {
+            continue;
+        }
+        let content = fs::read(&path).at("read", &path)?;
+        let relative = Path::new("bin").join(path.file_name().unwrap_or_default());
+        let content = match script::rewrite(&content, &python) {
+            Some(rewritten) => {
+                fs::write(&path, &rewritten).at("write", &path)?;
+                changed.insert(relative.clone());
+                rewritten
+            }
+            None => content,
+        };
+        if content.starts_with(b"#!") {
+            refuse_origin(&relative, &content, origin)?;
+        }
+    }
+    check_site_packages(tree, interpreter, origin)?;
+    write_own_files(tree, venv, interpreter)?;
+    Ok(changed)
+}
+
+/// Refuses what makes Python look for code outside of the venv.
+fn check_site_packages(tree: &Path, interpreter: &Interpreter, origin: &str) -> Result<(), Error> {
+    let site = interpreter.site_packages();
+    let on_disk = tree.join(&site);
+    for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
+        let path = entry.at("list", &on_disk)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let relative = site.join(name.as_ref());
+        if name.starts_with("__editable__") || name.ends_with(".egg-link") {
+            let reason = "is an editable install, whose code is elsewhere".to_owned();
+            return Err(Error::Relocation { path: relative, reason });
+        }
+        if name.ends_with(".pth") {
+            refuse_origin(&relative, &fs::read(&path).at("read", &path)?, origin)?;
+        }
+    }
+    Ok(())
+}
+
+fn refuse_origin(path: &Path, content: &[u8], origin: &str) -> Result<(), Error> {
+    if content.windows(origin.len()).any(|window| window == origin.as_bytes()) {
+        let reason = format!("names the place where it was installed first, {origin}");
+        return Err(Error::Relocation {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Writes what every venv has by itself.
+fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<(), Error> {
+    let home = interpreter.path.parent().unwrap_or(Path::new("/"));
+    // The minor version only: a patch of Python changes neither the venv nor its digest.
+    let configuration = format!(
+        "home = {}\ninclude-system-site-packages = false\nversion = {}\n",
+        home.display(),
+        interpreter.minor
+    );
+    let activate = ACTIVATE
+        .replace("@VENV@", &venv.path().display().to_string())
+        .replace("@NAME@", &venv.name().to_string());
+    for (name, text) in [("pyvenv.cfg", configuration), ("bin/activate", activate)] {
+        let path = tree.join(name);
+        venvd_fs::atomic::write(&path, text.as_bytes(), 0o644)?;
+    }
+    let minor = format!("bin/python{}", interpreter.minor);
+    for (link, target) in [
+        ("bin/python", interpreter.path.as_path()),
+        ("bin/python3", Path::new("python")),
+        (&minor, Path::new("python")),
+        // Where a distribution's Python looks for extension modules in lib64.
+        ("lib64", Path::new("lib")),
+    ] {
+        let path = tree.join(link);
+        symlink(target, &path).at("create the link", &path)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,138 @@
-//! Part of sealing.
+//! Is there room? Asked before anything large is written, so that a full disk is an early, plain error.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+use venvd_fs::IoContext;
+
+use crate::error::Error;
+
+/// What a build needs at the very least: wheels, logs, directories.
+const LEAST: u64 = 4 << 20;
+
+/// Returns the error for a file system that turned out to be full.
+pub(crate) fn full(path: &Path) -> Error {
+    let free = free(path).unwrap_or(0);
+    Error::NoSpace {
+        path: path.to_owned(),
+        needed: free + LEAST,
+        free,
+    }
+}
+
+/// Checks that a build can begin at all.
+pub(crate) fn require_some(path: &Path) -> Result<(), Error> {
+    require(path, LEAST)
+}
+
+/// Checks that the wheels in a directory can be unpacked, copied and compiled.
+pub(crate) fn require_for_wheels(wheels: &Path) -> Result<(), Error> {
+    let mut unpacked = 0;
+    for entry in std::fs::read_dir(wheels).at("list", wheels)? {
+        let path = entry.at("list", wheels)?.path();
+        unpacked += unpacked_size(&path).at("read the wheel", &path)?;
+    }
+    // What the installer leaves and our copy of it exist together; the bytecode comes when the former is gone, and is
+    // less than it. A tenth more for directories and rounding.
+    require(wheels, unpacked * 2 + unpacked / 10)
+}
+
+fn require(path: &Path, needed: u64) -> Result<(), Error> {
+    let free = free(path)?;
+    if free < needed {
+        return Err(Error::NoSpace {
+            path: path.to_owned(),
+            needed,
+            free,
+        });
+    }
+    Ok(())
+}
+
+fn free(path: &Path) -> Result<u64, venvd_fs::Error> {
+    let status = statvfs(path).at("look at the file system of", path)?;
+    Ok(status.blocks_available() * status.fragment_size())
+}
+
+/// A zip's end-of-central-directory record without its comment, APPNOTE.TXT 4.3.16.
+const END_LENGTH: u64 = 22;
+
+/// Returns the size of a zip's files by its central directory; of what is no plain zip, a guess from its own size.
+fn unpacked_size(path: &Path) -> io::Result<u64> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let tail = length.min(END_LENGTH + u64::from(u16::MAX));
+    file.seek(SeekFrom::Start(length - tail))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    // Wheels of more than 4 GiB have a larger record elsewhere (zip64); a guess does for them.
+    let guess = Ok(length * 4);
+    let Some(at) = end.windows(4).rposition(|window| window == b"PK\x05\x06") else {
+        return guess;
+    };
+    let (Some(size), Some(offset)) = (u32_at(&end, at + 12), u32_at(&end, at + 16)) else {
+        return guess;
+    };
+    if u64::from(offset) + u64::from(size) > length {
+        return guess;
+    }
+    file.seek(SeekFrom::Start(offset.into()))?;
+    let mut directory = vec![0; size as usize];
+    file.read_exact(&mut directory)?;
+    Ok(sum(&directory).unwrap_or(length * 4))
+}
+
+/// Adds up the entries of a central directory, each rounded up to a block; 4.3.12.
+fn sum(directory: &[u8]) -> Option<u64> {
+    let (mut at, mut total) = (0, 0);
+    while at < directory.len() {
+        let size = u64::from(u32_at(directory, at + 24)?);
+        let names = [28, 30, 32]
+            .iter()
+            .map(|field| u16_at(directory, at + field).map(usize::from));
+        at += 46 + names.sum::<Option<usize>>()?;
+        total += size.div_ceil(4096) * 4096;
+    }
+    Some(total)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_come_from_the_central_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.whl");
+        let script = "import sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], 'w', zipfile.ZIP_DEFLATED) as z:\n \
+                      z.writestr('a', b'x' * 10000)\n z.writestr('b/c', b'y')";
+        let made = std::process::Command::new("/usr/bin/python3")
+            .args(["-I", "-c", script])
+            .arg(&path)
+            .status();
+        assert!(made.unwrap().success());
+        assert_eq!(unpacked_size(&path).unwrap(), 4 * 4096);
+        std::fs::write(&path, "no zip").unwrap();
+        assert_eq!(unpacked_size(&path).unwrap(), 24);
+        std::fs::write(&path, b"PK\x05\x06\0\0\0\0\0\0\0\0\xff\xff\xff\0\0\0\0\0\0\0").unwrap();
+        assert_eq!(unpacked_size(&path).unwrap(), 88, "an impossible directory is not read");
+    }
+
+    #[test]
+    fn too_little_space_is_an_error_with_figures() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = require(directory.path(), u64::MAX).unwrap_err();
+        assert_eq!(error.code(), "no-space");
+        require_some(directory.path()).unwrap();
+    }
+}

@@ -1,11 +1,33 @@
 //! From a lock to a sealed venv.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
 use venvd_app::{App, Layout, Settings, Tag};
 
 use crate::error::Error;
+use crate::interpreter::Interpreter;
+use crate::lock::Lock;
+
+mod compile;
+mod confine;
+mod environment;
+mod fetch;
+mod finish;
+mod install;
+mod log;
+mod plan;
+mod resolve;
+mod staging;
+mod tools;
+
+use confine::{Confined, Ears, Job};
+use plan::{Plan, Source};
+use staging::Staging;
+use tools::Tools;
+
+pub(crate) use install::VENV as ORIGIN;
 
 /// What to build.
 #[derive(Debug, Clone)]
@@ -20,10 +42,12 @@ pub struct Request {
     pub offline: bool,
     /// The uv to build with, where it is not the one in `/usr/local/bin` or `/usr/bin`.
     pub uv: Option<PathBuf>,
+    /// The variables that say how to reach an index: proxies, certificates, `PIP_INDEX_URL` and the like.
+    pub environment: Vec<(OsString, OsString)>,
 }
 
 impl Request {
-    /// Returns the request to build an app as its definition says.
+    /// Returns the request to build an app as its definition says, with this process's way to an index.
     #[must_use]
     pub fn new(app: App) -> Self {
         Self {
@@ -32,6 +56,7 @@ impl Request {
             lock: None,
             offline: false,
             uv: None,
+            environment: environment::passed(std::env::vars_os()),
         }
     }
 }
@@ -92,6 +117,9 @@ impl Progress for Silent {
 /// Nothing is ever half there: until one final rename everything lies in the staging directory, and is removed when
 /// something fails. The log of a failed build stays, and its error names it.
 ///
+/// The interpreter is the running system's, also when `layout` is below another root: the venv fits a host that has the
+/// same one at the same path.
+///
 /// # Errors
 /// See [`Error`]; each leaves what was there before.
 pub fn build(
@@ -100,6 +128,135 @@ pub fn build(
     request: &Request,
     progress: &mut dyn Progress,
 ) -> Result<Built, Error> {
-    let _ = (layout, settings, request, progress);
-    Err(Error::NotRoot)
+    let interpreter = Interpreter::probe(&request.app.build.python)?;
+    let plan = Plan::make(layout, request, &interpreter)?;
+    if let Some(venv) = plan.already_there(layout, settings)? {
+        return Ok(Built {
+            venv,
+            outcome: Outcome::AlreadyThere,
+        });
+    }
+    let mut staging = Staging::open(layout, &request.app.name)?;
+    crate::space::require_some(&staging.work().with_file_name("tree"))?;
+    let mut confined = Confined::new(layout, &staging.work())?;
+    let tools = Tools::find(request, &interpreter, &mut confined)?;
+    let mut bench = Bench {
+        layout,
+        request,
+        interpreter: &interpreter,
+        staging: &mut staging,
+        confined,
+        tools,
+        progress,
+    };
+    let result = bench.build(plan, settings);
+    if result.is_err() {
+        // The first error is the one to tell; without its log it is still true.
+        if let Err(error) = staging.log.keep() {
+            progress.report(Stage::Seal, &venvd_fs::report(&error));
+        }
+    }
+    result
+}
+
+/// All that the steps of one build need.
+struct Bench<'a> {
+    layout: &'a Layout,
+    request: &'a Request,
+    interpreter: &'a Interpreter,
+    staging: &'a mut Staging,
+    confined: Confined,
+    tools: Tools,
+    progress: &'a mut dyn Progress,
+}
+
+impl Bench<'_> {
+    fn build(&mut self, plan: Plan<'_>, settings: &Settings) -> Result<Built, Error> {
+        self.show_inputs();
+        let lock = match &plan.source {
+            Source::Lock(lock) => lock.clone(),
+            Source::Make(inputs) => {
+                let lock = resolve::resolve(self, inputs)?;
+                // It may well be the one of a venv that is there.
+                if let Some(venv) = plan.already_built(self.layout, settings, &lock)? {
+                    return Ok(Built {
+                        venv,
+                        outcome: Outcome::AlreadyThere,
+                    });
+                }
+                lock
+            }
+        };
+        let venv = VenvPath::local(plan.name(settings, &lock)?);
+        let builder = self.fill(&lock)?;
+        finish::finish(
+            self,
+            finish::Finished {
+                plan: &plan,
+                venv,
+                lock,
+                builder,
+            },
+        )
+    }
+
+    /// Gets and installs what the lock names.
+    fn fill(&mut self, lock: &Lock) -> Result<crate::manifest::BuilderRecord, Error> {
+        fetch::write_requirements(self, lock)?;
+        fetch::fetch(self, lock)?;
+        crate::space::require_for_wheels(&self.staging.wheels())?;
+        install::install(self)
+    }
+
+    /// Shows the confined programs what they may read.
+    fn show_inputs(&mut self) {
+        self.confined.show(&self.staging.input(), "input");
+        self.confined.show(&self.staging.wheels(), "wheels");
+        for (host, inside) in fetch::local_places(self) {
+            if let (true, Some(name)) = (host.is_dir(), inside.file_name()) {
+                self.confined.show(&host, &name.to_string_lossy());
+            }
+        }
+    }
+
+    /// Runs a confined program.
+    fn run(&mut self, job: &Job) -> Result<(), Error> {
+        let mut ears = Ears {
+            log: &mut self.staging.log,
+            progress: self.progress,
+        };
+        self.confined.run(job, &mut ears)
+    }
+
+    /// Runs a confined program and returns the first line that it says.
+    fn ask(&mut self, program: &Path, arguments: Vec<OsString>) -> Result<String, Error> {
+        let mut first = FirstLine(String::new());
+        let job = Job {
+            step: crate::error::Step::Install,
+            stage: Stage::Install,
+            network: confine::Network::None,
+            program: program.to_owned(),
+            arguments,
+            environment: install::environment(),
+        };
+        self.confined.run(
+            &job,
+            &mut Ears {
+                log: &mut self.staging.log,
+                progress: &mut first,
+            },
+        )?;
+        Ok(first.0)
+    }
+}
+
+/// Keeps the first line that is said.
+struct FirstLine(String);
+
+impl Progress for FirstLine {
+    fn report(&mut self, _: Stage, detail: &str) {
+        if self.0.is_empty() {
+            detail.clone_into(&mut self.0);
+        }
+    }
 }

@@ -1,0 +1,88 @@
+//! Which of the caller's variables reach the steps that talk to the network.
+
+use std::ffi::{OsStr, OsString};
+
+/// How to reach an index, through which proxy, trusting whom. Nothing that says what to install, or where to.
+const PASSED: [&str; 47] = [
+    "ALL_PROXY",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "NO_PROXY",
+    "all_proxy",
+    "https_proxy",
+    "http_proxy",
+    "no_proxy",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SSL_CLIENT_CERT",
+    "PIP_CERT",
+    "PIP_CLIENT_CERT",
+    "PIP_CONFIG_FILE",
+    "PIP_DEFAULT_TIMEOUT",
+    "PIP_EXTRA_INDEX_URL",
+    "PIP_FIND_LINKS",
+    "PIP_INDEX_URL",
+    "PIP_KEYRING_PROVIDER",
+    "PIP_NO_INDEX",
+    "PIP_PROXY",
+    "PIP_RETRIES",
+    "PIP_TIMEOUT",
+    "PIP_TRUSTED_HOST",
+    "PIP_USE_FEATURE",
+    "UV_CONFIG_FILE",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_FIND_LINKS",
+    "UV_HTTP_CONNECT_TIMEOUT",
+    "UV_HTTP_RETRIES",
+    "UV_HTTP_TIMEOUT",
+    "UV_INDEX",
+    "UV_INDEX_STRATEGY",
+    "UV_INDEX_URL",
+    "UV_INSECURE_HOST",
+    "UV_KEYRING_PROVIDER",
+    "UV_NATIVE_TLS",
+    "UV_NO_INDEX",
+    "UV_OFFLINE",
+    "UV_SYSTEM_CERTS",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_EXCLUDE_NEWER",
+    "UV_REQUEST_TIMEOUT",
+    "NETRC",
+];
+
+/// Credentials of a named index: `UV_INDEX_<NAME>_USERNAME`, `…_PASSWORD`.
+const PASSED_PREFIX: &str = "UV_INDEX_";
+
+/// Returns those of some variables that may be passed on.
+pub(super) fn passed(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    variables.filter(|(name, _)| is_passed(name)).collect()
+}
+
+fn is_passed(name: &OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| PASSED.contains(&name) || name.starts_with(PASSED_PREFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_way_to_an_index_is_passed() {
+        let names = [
+            "HTTPS_PROXY",
+            "PIP_INDEX_URL",
+            "UV_INDEX_CORP_PASSWORD",
+            "PIP_TARGET",
+            "LD_PRELOAD",
+            "PYTHONPATH",
+            "PATH",
+        ];
+        let given = names.iter().map(|name| (OsString::from(name), OsString::from("x")));
+        let passed: Vec<_> = passed(given).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(passed, ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD"]);
+    }
+}

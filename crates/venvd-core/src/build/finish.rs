@@ -1,0 +1,163 @@
+//! From what the installer left to a sealed venv in its place.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use venvd_app::links::VenvPath;
+use venvd_fs::lock::Lock as FileLock;
+use venvd_fs::{IoContext, atomic, beneath};
+
+use super::plan::Plan;
+use super::{Bench, Built, Outcome, Stage, compile};
+use crate::error::Error;
+use crate::lock::Lock;
+use crate::manifest::{BuilderRecord, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
+use crate::record::{self, Installed};
+use crate::{relocate, seal};
+
+/// What has been installed, and as what.
+pub(super) struct Finished<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) venv: VenvPath,
+    pub(super) lock: Lock,
+    pub(super) builder: BuilderRecord,
+}
+
+/// Makes root's own copy of what was installed, seals it, and puts it in place.
+pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>) -> Result<Built, Error> {
+    let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
+    bench.progress.report(Stage::Copy, "");
+    let mut choose = |path: &Path, kind| relocate::choose(path, kind, interpreter);
+    let copied = beneath::copy_tree(&bench.staging.work().join("venv"), &tree, &mut choose)?;
+    bench.progress.report(
+        Stage::Copy,
+        &format!("{} files, {} MiB", copied.files, copied.bytes >> 20),
+    );
+    // Makes room for the bytecode.
+    let work = bench.staging.work();
+    fs::remove_dir_all(&work).at("remove", &work)?;
+
+    bench.progress.report(Stage::Relocate, "");
+    let changed = relocate::relocate(&tree, &finished.venv, interpreter)?;
+    let installed = record::update(&tree, &interpreter.site_packages(), &changed)?;
+    compare(&installed, &finished.lock)?;
+
+    bench.progress.report(Stage::Compile, "");
+    compile::compile(&tree, interpreter, &mut bench.staging.log)?;
+    compile::normalise(&tree).at("set the mode of bytecode in", &tree)?;
+
+    bench.progress.report(Stage::Seal, "");
+    let manifest = manifest(bench, &finished, installed)?;
+    write_own(bench, &manifest)?;
+    put_in_place(bench, &finished, &manifest)
+}
+
+/// Compares what is installed with what the lock demands.
+fn compare(installed: &Installed, lock: &Lock) -> Result<(), Error> {
+    let has = |name: &str| {
+        installed
+            .distributions
+            .iter()
+            .any(|distribution| distribution.name == name)
+    };
+    let mut differences = Vec::new();
+    for distribution in &installed.distributions {
+        if lock.version_of(&distribution.name).is_none() {
+            differences.push(format!("{} is installed and not in the lock", distribution.name));
+        }
+    }
+    // What a marker excludes here is rightly not there.
+    for pinned in lock
+        .requirements
+        .iter()
+        .filter(|pinned| pinned.marker.is_none() && !has(&pinned.name))
+    {
+        differences.push(format!("{} is in the lock and not installed", pinned.name));
+    }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::NotAsLocked { differences })
+    }
+}
+
+fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed) -> Result<Manifest, Error> {
+    let interpreter = bench.interpreter;
+    let contents = seal::contents(&bench.staging.tree(), interpreter, &installed)?;
+    let name = finished.venv.name();
+    // A clock before 1970 is wrong anyhow.
+    let created = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+    Ok(Manifest {
+        format: FORMAT,
+        app: name.app().clone(),
+        tag: name.tag().clone(),
+        created,
+        builder: finished.builder.clone(),
+        lock: LockRecord {
+            digest: finished.lock.digest(interpreter),
+            format: finished.lock.format,
+            text: finished.lock.text.clone(),
+        },
+        python: Python {
+            interpreter: interpreter.path.clone(),
+            version: interpreter.version.clone(),
+            minor: interpreter.minor.clone(),
+            soabi: interpreter.soabi.clone(),
+            cache_tag: interpreter.cache_tag.clone(),
+            magic: interpreter.magic.clone(),
+        },
+        platform: interpreter.platform.clone(),
+        arch: interpreter.arch.clone(),
+        glibc: installed.glibc.map(|(major, minor)| format!("{major}.{minor}")),
+        host_modules: Vec::new(),
+        distributions: installed.distributions,
+        programs: contents.programs,
+        uncompiled: contents.uncompiled,
+        files: contents.files,
+        links: contents.links,
+    })
+}
+
+/// Writes manifest and log into the tree, and all of the tree to the disk.
+fn write_own(bench: &Bench<'_>, manifest: &Manifest) -> Result<(), Error> {
+    let tree = bench.staging.tree();
+    let path = tree.join(PATH);
+    let json = manifest.to_json().map_err(std::io::Error::from).at("write", &path)?;
+    atomic::write(&path, &json, 0o644)?;
+    let log = tree.join(LOG);
+    let text = fs::read(bench.staging.log.path()).at("read", bench.staging.log.path())?;
+    // What a client says of its index is for root only.
+    atomic::write(&log, &text, 0o600)?;
+    // One call for thousands of files: each fsync would wait for the journal by itself.
+    let directory = fs::File::open(&tree).at("open", &tree)?;
+    rustix::fs::syncfs(&directory).at("sync the file system of", &tree)?;
+    Ok(())
+}
+
+/// The one rename by which the venv is there.
+fn put_in_place(bench: &Bench<'_>, finished: &Finished<'_>, manifest: &Manifest) -> Result<Built, Error> {
+    let Finished { plan, venv, lock, .. } = finished;
+    let target = bench.layout.on_disk(venv.path());
+    let _store = FileLock::exclusive(&bench.layout.store_lock())?;
+    // Somebody may have built the same meanwhile, or something else under this name.
+    if let Some(venv) = plan.already_sealed(bench.layout, venv.name(), lock)? {
+        return Ok(Built {
+            venv,
+            outcome: Outcome::AlreadyThere,
+        });
+    }
+    let kept = bench
+        .layout
+        .locks(&manifest.app)
+        .join(format!("{}.{}", manifest.tag, lock.format.extension()));
+    atomic::write(&kept, lock.text.as_bytes(), 0o644)?;
+    if let Some(parent) = target.parent() {
+        atomic::create_directories(parent, 0o755)?;
+    }
+    atomic::rename_new(&bench.staging.tree(), &target)?;
+    Ok(Built {
+        venv: venv.clone(),
+        outcome: Outcome::New,
+    })
+}

@@ -1,0 +1,76 @@
+//! The log of a build: all output of all its steps, and its last lines for errors.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use venvd_fs::IoContext;
+
+/// How much of a log an error shows.
+const TAIL: usize = 15;
+
+/// A log that is being written.
+#[derive(Debug)]
+pub(super) struct Log {
+    file: File,
+    path: PathBuf,
+    /// Where it goes when the build fails.
+    kept: PathBuf,
+    tail: VecDeque<String>,
+}
+
+impl Log {
+    /// Begins a log at `path`, which `kept` will be the name of if the build fails.
+    pub(super) fn begin(path: PathBuf, kept: PathBuf) -> Result<Self, venvd_fs::Error> {
+        let file = File::create_new(&path).at("create the log", &path)?;
+        Ok(Self {
+            file,
+            path,
+            kept,
+            tail: VecDeque::new(),
+        })
+    }
+
+    /// Writes what begins now; the tail starts anew.
+    pub(super) fn heading(&mut self, text: &str) -> Result<(), venvd_fs::Error> {
+        self.tail.clear();
+        writeln!(self.file, "\n== {text}").at("write the log", &self.path)
+    }
+
+    /// Writes a line of output.
+    pub(super) fn line(&mut self, line: &str) -> Result<(), venvd_fs::Error> {
+        if self.tail.len() == TAIL {
+            self.tail.pop_front();
+        }
+        self.tail.push_back(line.to_owned());
+        writeln!(self.file, "{line}").at("write the log", &self.path)
+    }
+
+    /// Returns the last lines, indented.
+    pub(super) fn tail(&self) -> String {
+        let lines: Vec<String> = self.tail.iter().map(|line| format!("    {line}")).collect();
+        lines.join("\n")
+    }
+
+    /// Returns whether a program said that there is no space left (strerror(3), or uv's way of saying it).
+    pub(super) fn says_full(&self) -> bool {
+        let phrases = ["No space left on device", "Disk quota exceeded", "os error 28"];
+        self.tail
+            .iter()
+            .any(|line| phrases.iter().any(|phrase| line.contains(phrase)))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn kept(&self) -> &Path {
+        &self.kept
+    }
+
+    /// Keeps the log of a failed build under its final name.
+    pub(super) fn keep(&self) -> Result<(), venvd_fs::Error> {
+        std::fs::rename(&self.path, &self.kept).at("keep the log as", &self.kept)
+    }
+}

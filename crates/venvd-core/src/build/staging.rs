@@ -1,0 +1,166 @@
+//! The place where a venv is made, and who sweeps it when a build died.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::sys::statvfs::{FsFlags, statvfs};
+use tempfile::TempDir;
+use venvd_app::{AppName, Layout};
+use venvd_fs::lock::Lock;
+use venvd_fs::{IoContext, atomic, chain};
+
+use super::log::Log;
+use crate::error::Error;
+
+/// A build's own directory. Dropping it removes it; when that is not possible any more, the next build sweeps it.
+#[derive(Debug)]
+pub(super) struct Staging {
+    directory: TempDir,
+    /// Says that this build lives.
+    _alive: Lock,
+    /// What happened.
+    pub(super) log: Log,
+}
+
+impl Staging {
+    /// Makes the place for a build, and removes those of builds that have died.
+    pub(super) fn open(layout: &Layout, app: &AppName) -> Result<Self, Error> {
+        prepare(layout, app)?;
+        let base = layout.staging();
+        // Between a directory's making and its lock it looks dead: nobody sweeps meanwhile.
+        let _store = Lock::exclusive(&layout.store_lock())?;
+        sweep(&base)?;
+        let directory = tempfile::Builder::new()
+            .prefix(&format!("{app}."))
+            .tempdir_in(&base)
+            .at("create a directory in", &base)?;
+        let alive = Lock::exclusive(&alive_lock(directory.path()))?;
+        for name in ["input", "wheels", "tree"] {
+            atomic::create_directories(&directory.path().join(name), 0o755)?;
+        }
+        let log = Log::begin(directory.path().join("log"), base.join(format!("{app}.log")))?;
+        Ok(Self {
+            directory,
+            _alive: alive,
+            log,
+        })
+    }
+
+    /// Returns what the confined user may write to.
+    pub(super) fn work(&self) -> PathBuf {
+        self.directory.path().join("work")
+    }
+
+    /// Returns root's own directory of what the confined user is given to read.
+    pub(super) fn input(&self) -> PathBuf {
+        self.directory.path().join("input")
+    }
+
+    /// Returns root's own directory of the wheels to install.
+    pub(super) fn wheels(&self) -> PathBuf {
+        self.directory.path().join("wheels")
+    }
+
+    /// Returns root's own copy, that becomes the venv.
+    pub(super) fn tree(&self) -> PathBuf {
+        self.directory.path().join("tree")
+    }
+}
+
+fn alive_lock(directory: &Path) -> PathBuf {
+    directory.join("alive.lock")
+}
+
+/// Makes the directories that builds need, and refuses places where a venv could not live.
+fn prepare(layout: &Layout, app: &AppName) -> Result<(), Error> {
+    let venvs = layout.venvs();
+    atomic::create_directories(&venvs, 0o755)?;
+    atomic::create_directories(&layout.staging(), 0o711)?;
+    chain::check(layout.root(), &layout.root().on_host(&venvs.join(app.as_str()))).or_else(missing_is_fine)?;
+    chain::check(layout.root(), &layout.root().on_host(&layout.staging()))?;
+    refuse_flag(
+        &venvs,
+        FsFlags::ST_NOEXEC,
+        "noexec",
+        "programs of a venv could not be started",
+    )?;
+    refuse_flag(
+        &layout.on_disk("/etc"),
+        FsFlags::ST_RDONLY,
+        "read-only",
+        "locks and links could not be written",
+    )
+}
+
+fn missing_is_fine(error: chain::Error) -> Result<PathBuf, chain::Error> {
+    match error {
+        chain::Error::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
+        error => Err(error),
+    }
+}
+
+fn refuse_flag(path: &Path, flag: FsFlags, name: &'static str, reason: &'static str) -> Result<(), Error> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let status = statvfs(path).at("look at the file system of", path)?;
+    if status.flags().contains(flag) {
+        return Err(Error::FileSystem {
+            path: path.to_owned(),
+            flag: name,
+            reason,
+        });
+    }
+    Ok(())
+}
+
+/// Removes what dead builds and removals left. Logs stay: one for each app at most.
+fn sweep(base: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(base).at("list", base)? {
+        let path = entry.at("list", base)?.path();
+        if !fs::symlink_metadata(&path).at("look at", &path)?.is_dir() {
+            continue;
+        }
+        if Lock::try_exclusive(&alive_lock(&path))?.is_some() {
+            fs::remove_dir_all(&path).at("remove", &path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use venvd_fs::Root;
+
+    #[test]
+    fn dead_builds_are_swept_and_living_ones_are_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        let app: AppName = "nova".parse().unwrap();
+        let living = Staging::open(&layout, &app).unwrap();
+        let dead = layout.staging().join("nova.dead");
+        fs::create_dir_all(dead.join("work/venv")).unwrap();
+        fs::write(layout.staging().join("nova.log"), "why it failed").unwrap();
+        let second = Staging::open(&layout, &app).unwrap();
+        assert!(!dead.exists());
+        assert!(living.log.path().exists() && second.log.path().exists());
+        drop((living, second));
+        let left: Vec<_> = fs::read_dir(layout.staging())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["nova.log"]);
+    }
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        fs::create_dir_all(layout.venvs().join("nova")).unwrap();
+        fs::set_permissions(layout.venvs().join("nova"), fs::Permissions::from_mode(0o777)).unwrap();
+        let error = Staging::open(&layout, &"nova".parse().unwrap()).unwrap_err();
+        assert_eq!(error.code(), "unsafe-owner", "{error}");
+    }
+}
