@@ -14,6 +14,7 @@ use venvd_fs::beneath::{Choice, Kind};
 
 use crate::error::Error;
 use crate::interpreter::Interpreter;
+use crate::record::Installed;
 
 mod script;
 
@@ -26,24 +27,11 @@ const UNWANTED_METADATA: [&str; 5] = [
     "uv_build.json",
 ];
 
-/// What installers put at a venv's top, and we make ourselves or don't want.
-const UNWANTED_TOP: [&str; 5] = ["pyvenv.cfg", ".gitignore", "CACHEDIR.TAG", ".lock", "lib64"];
+/// What we put at a venv's top ourselves.
+const UNWANTED_TOP: [&str; 3] = [".venvd", "lib64", "pyvenv.cfg"];
 
-/// What installers put into `bin` besides programs.
-const UNWANTED_BIN: [&str; 12] = [
-    "python",
-    "python3",
-    "activate",
-    "activate.bat",
-    "activate.csh",
-    "activate.fish",
-    "activate.nu",
-    "activate.ps1",
-    "Activate.ps1",
-    "activate_this.py",
-    "deactivate.bat",
-    "pydoc.bat",
-];
+/// What we put into `bin` ourselves, besides the link with the minor version.
+const UNWANTED_BIN: [&str; 3] = ["activate", "python", "python3"];
 
 /// For an administrator's shell; services never need it.
 const ACTIVATE: &str = include_str!("relocate/activate.sh");
@@ -65,18 +53,18 @@ pub(crate) fn choose(path: &Path, kind: Kind, interpreter: &Interpreter) -> Choi
     if unwanted { Choice::Skip } else { Choice::Copy }
 }
 
-/// Makes the tree fit `venv`'s place. `origin` is where the installer thought that it was.
+/// Makes the programs of the tree run with the Python of `venv`'s place.
 ///
 /// Returns the files whose content changed, relative to the tree.
 ///
 /// # Errors
-/// When a file still names `origin`, or is an editable install.
+/// When a file still names the place of the install, or is an editable install.
 pub(crate) fn relocate(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<BTreeSet<PathBuf>, Error> {
     let origin = crate::build::ORIGIN;
     let python = venv.bin().join("python").display().to_string();
     let bin = tree.join("bin");
-    fs::create_dir_all(&bin).at("create", &bin)?;
     let mut changed = BTreeSet::new();
+    // The installer made it, with its own files at least.
     for entry in fs::read_dir(&bin).at("list", &bin)? {
         let path = entry.at("list", &bin)?.path();
         if !fs::symlink_metadata(&path).at("look at", &path)?.is_file() {
@@ -97,7 +85,6 @@ pub(crate) fn relocate(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) 
         }
     }
     check_site_packages(tree, interpreter, origin)?;
-    write_own_files(tree, venv, interpreter)?;
     Ok(changed)
 }
 
@@ -131,8 +118,47 @@ fn refuse_origin(path: &Path, content: &[u8], origin: &str) -> Result<(), Error>
     Ok(())
 }
 
+/// Removes every file that no distribution owns, and returns them: what an installer adds to a venv (activation for many
+/// shells, hooks as `_virtualenv.pth`) depends on the installer and its version, not on the lock.
+///
+/// # Errors
+/// When a directory can't be read or a file not be removed.
+pub(crate) fn prune(tree: &Path, installed: &Installed) -> Result<Vec<PathBuf>, Error> {
+    let mut pruned = Vec::new();
+    prune_directory(tree, Path::new(""), &mut |path| {
+        let foreign = !installed.owners.contains_key(path);
+        if foreign {
+            pruned.push(path.to_owned());
+        }
+        foreign
+    })?;
+    Ok(pruned)
+}
+
+/// Returns whether anything is left in the directory; an empty one is removed by its caller.
+fn prune_directory(tree: &Path, relative: &Path, unwanted: &mut dyn FnMut(&Path) -> bool) -> Result<bool, Error> {
+    let directory = tree.join(relative);
+    let mut any = false;
+    for entry in fs::read_dir(&directory).at("list", &directory)? {
+        let entry = entry.at("list", &directory)?;
+        let (path, on_disk) = (relative.join(entry.file_name()), entry.path());
+        if entry.file_type().at("look at", &on_disk)?.is_dir() {
+            if prune_directory(tree, &path, unwanted)? {
+                any = true;
+            } else {
+                fs::remove_dir(&on_disk).at("remove", &on_disk)?;
+            }
+        } else if unwanted(&path) {
+            fs::remove_file(&on_disk).at("remove", &on_disk)?;
+        } else {
+            any = true;
+        }
+    }
+    Ok(any)
+}
+
 /// Writes what every venv has by itself.
-fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<(), Error> {
+pub(crate) fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<(), Error> {
     let home = interpreter.path.parent().unwrap_or(Path::new("/"));
     // The minor version only: a patch of Python changes neither the venv nor its digest.
     let configuration = format!(
@@ -143,6 +169,8 @@ fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> R
     let activate = ACTIVATE
         .replace("@VENV@", &venv.path().display().to_string())
         .replace("@NAME@", &venv.name().to_string());
+    let bin = tree.join("bin");
+    venvd_fs::atomic::create_directories(&bin, 0o755)?;
     for (name, text) in [("pyvenv.cfg", configuration), ("bin/activate", activate)] {
         let path = tree.join(name);
         venvd_fs::atomic::write(&path, text.as_bytes(), 0o644)?;

@@ -42,6 +42,12 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>) -> Result<Bu
     let changed = relocate::relocate(&tree, &finished.venv, interpreter)?;
     let installed = record::update(&tree, &interpreter.site_packages(), &changed)?;
     compare(&installed, &finished.lock)?;
+    let pruned = relocate::prune(&tree, &installed)?;
+    bench.staging.log.heading("files of no distribution, left out")?;
+    for path in pruned {
+        bench.staging.log.line(&path.to_string_lossy())?;
+    }
+    relocate::write_own_files(&tree, &finished.venv, interpreter)?;
 
     bench.progress.report(Stage::Compile, "");
     compile::compile(&tree, interpreter, &mut bench.staging.log)?;

@@ -75,15 +75,17 @@ fn with_pip(bench: &mut Bench<'_>) -> Result<String, Error> {
     let inner = PathBuf::from(format!("{VENV}/bin/python"));
     let mut arguments = bench.tools.pip();
     // A wheel runs in any python; an installed pip has to be told for whom (`--python`, pip 22.3).
-    let program = if bench.tools.pip_is_a_wheel() {
-        &inner
-    } else {
-        arguments.extend(["--python".into(), inner.clone().into()]);
-        &python
+    let (program, version) = match bench.tools.pip_wheel_version() {
+        Some(version) => (&inner, version),
+        None => {
+            let mut ask = arguments.clone();
+            ask.push("--version".into());
+            // `pip 23.0.1 from …`
+            let answer = bench.ask(&python, ask)?;
+            arguments.extend(["--python".into(), inner.clone().into()]);
+            (&python, answer.split(' ').nth(1).unwrap_or("unknown").to_owned())
+        }
     };
-    let mut ask = arguments.clone();
-    ask.push("--version".into());
-    let version = bench.ask(program, ask)?;
     arguments.extend(words(&[
         "install",
         "--progress-bar=off",
@@ -103,8 +105,7 @@ fn with_pip(bench: &mut Bench<'_>) -> Result<String, Error> {
         "/dev/shm/input/requirements.txt",
     ]));
     step(bench, program, arguments)?;
-    // `pip 23.0.1 from …`
-    Ok(version.split(' ').nth(1).unwrap_or("unknown").to_owned())
+    Ok(version)
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {

@@ -71,9 +71,10 @@ impl Tools {
         words
     }
 
-    /// Returns whether pip can be run by another python than the one it is installed for.
-    pub(super) fn pip_is_a_wheel(&self) -> bool {
-        self.pip_wheel.is_some()
+    /// Returns the version of pip, if it is a wheel, which any python can run.
+    pub(super) fn pip_wheel_version(&self) -> Option<String> {
+        let name = self.pip_wheel.as_ref()?.file_name()?.to_str()?;
+        Some(name.split('-').nth(1)?.to_owned())
     }
 }
 

@@ -73,6 +73,7 @@ fn interpreter() -> Interpreter {
 fn tree(files: &[(&str, &str)]) -> (tempfile::TempDir, Interpreter) {
     let (directory, interpreter) = (tempfile::tempdir().unwrap(), interpreter());
     fs::create_dir_all(directory.path().join(interpreter.site_packages())).unwrap();
+    fs::create_dir(directory.path().join("bin")).unwrap();
     for (name, text) in files {
         let path = directory
             .path()
@@ -93,6 +94,7 @@ fn a_tree_gets_its_own_files_and_says_what_changed() {
     let venv = VenvPath::local("nova:1".parse().unwrap());
     let changed = relocate(tree.path(), &venv, &interpreter).unwrap();
     assert_eq!(changed, [PathBuf::from("bin/nova")].into());
+    write_own_files(tree.path(), &venv, &interpreter).unwrap();
     let read = |name: &str| fs::read_to_string(tree.path().join(name)).unwrap();
     assert_eq!(read("bin/nova"), format!("#!{PYTHON}\n"));
     let home = interpreter.path.parent().unwrap().display();
@@ -108,7 +110,7 @@ fn a_tree_gets_its_own_files_and_says_what_changed() {
 #[test]
 fn activate_works_in_a_shell_and_undoes_itself() {
     let (tree, interpreter) = tree(&[]);
-    relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+    write_own_files(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
     let script = "set -e; PATH=/usr/bin:/bin; . \"$1\"/bin/activate; echo \"$PATH $VIRTUAL_ENV\"; deactivate; \
                   echo \"$PATH ${VIRTUAL_ENV-none}\"";
     let output = std::process::Command::new("/bin/sh")
@@ -145,9 +147,10 @@ fn what_installers_add_is_left_out() {
     for path in [
         "pyvenv.cfg",
         "lib64",
+        ".venvd",
         "bin/python",
         &python,
-        "bin/Activate.ps1",
+        "bin/activate",
         "lib/x/a.dist-info/INSTALLER",
     ] {
         assert!(skipped(path, Kind::File), "{path}");
@@ -161,4 +164,26 @@ fn what_installers_add_is_left_out() {
     ] {
         assert!(!skipped(path, Kind::File), "{path}");
     }
+}
+
+#[test]
+fn what_no_distribution_owns_goes() {
+    let (tree, _) = tree(&[
+        ("bin/nova", ""),
+        ("bin/activate.xsh", ""),
+        ("SITE/_virtualenv.pth", ""),
+        ("share/x/y", ""),
+    ]);
+    let installed = Installed {
+        owners: [(PathBuf::from("bin/nova"), "nova".to_owned())].into(),
+        ..Installed::default()
+    };
+    let pruned = prune(tree.path(), &installed).unwrap();
+    assert_eq!(pruned.len(), 3, "{pruned:?}");
+    let left: Vec<_> = fs::read_dir(tree.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert_eq!(left, ["bin"]);
+    assert!(tree.path().join("bin/nova").exists());
 }
