@@ -1,3 +1,52 @@
-//! venvd, the daemon.
+//! venvd, the daemon: a flip of the active link is a transaction.
+//!
+//! - [`machine`]: what comes next, without any I/O
+//! - [`transaction`]: its journal file
+//! - `driver`: performs effects; `host` those on files, `systemd` those on units
+//! - `watch`, `service`, `desk`, `request`: where requests come from
+//! - `actor`: one after the other
+//! - `recover`: at boot, before the apps' units
+
+mod actor;
+mod daemon;
+mod desk;
+mod driver;
+mod host;
+mod log;
 pub mod machine;
+mod recover;
+mod request;
+mod service;
+mod systemd;
+#[cfg(test)]
+mod testing;
 pub mod transaction;
+mod units;
+mod watch;
+
+use std::ffi::OsString;
+
+use anyhow::{Context, bail};
+use venvd_app::Layout;
+use venvd_fs::Root;
+
+/// Runs the program with these arguments (without its name).
+///
+/// # Errors
+/// What ended it, for stderr and the journal.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    log::init();
+    let layout = Layout::new(Root::host());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the event loop")?;
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match arguments.as_slice() {
+        [] => runtime.block_on(daemon::run(&layout)),
+        [only] if only == "--recover" => runtime.block_on(recover::recover(&layout, recover::AtBoot)),
+        _ => {
+            bail!("usage: venvd [--recover]; both are started by systemd, see venvd.service and venvd-recover.service")
+        }
+    }
+}

@@ -203,27 +203,29 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
         // Not begun, so there is nothing to undo; the flip that asked for it is found again by the reconciliation.
         (Phase::Queued, Event::Interrupted | Event::Booted) => {
             let failure = interrupted();
-            state.turn_back(case, Effect::Check, failure, now)
+            state.turn_back(case, (Effect::Check, failure), now)
         }
         (Phase::Forward(effect), Event::Done) => state.forward(case, Some(effect), now),
-        (Phase::Forward(effect), Event::Captured(captured)) => State { captured, ..state }.forward(case, Some(effect), now),
-        (Phase::Forward(effect), Event::Failed(failure)) => state.fail_forward(case, effect, failure, now),
+        (Phase::Forward(effect), Event::Captured(captured)) => {
+            State { captured, ..state }.forward(case, Some(effect), now)
+        }
+        (Phase::Forward(effect), Event::Failed(failure)) => state.fail_forward(case, (effect, failure), now),
         (Phase::Forward(effect), Event::Tick) if state.is_late(now) => {
             let failure = too_late(case);
-            state.fail_forward(case, effect, failure, now)
+            state.fail_forward(case, (effect, failure), now)
         }
         (Phase::Forward(effect), Event::Interrupted | Event::Booted) if is_closing(effect) => (state, Some(effect)),
-        (Phase::Forward(effect), Event::Interrupted) => state.turn_back(case, effect, interrupted(), now),
+        (Phase::Forward(effect), Event::Interrupted) => state.turn_back(case, (effect, interrupted()), now),
         (Phase::Forward(effect), Event::Booted) => State {
             captured: Captured::Nothing,
             ..state
         }
-        .turn_back(case, effect, interrupted(), now),
+        .turn_back(case, (effect, interrupted()), now),
         (Phase::Back(effect), Event::Done | Event::Captured(_)) => state.back(case, Some(effect), now),
-        (Phase::Back(effect), Event::Failed(failure)) => state.fail_back(case, effect, failure, now),
+        (Phase::Back(effect), Event::Failed(failure)) => state.fail_back(case, (effect, failure), now),
         (Phase::Back(effect), Event::Tick) if state.is_late(now) => {
             let failure = too_late(case);
-            state.fail_back(case, effect, failure, now)
+            state.fail_back(case, (effect, failure), now)
         }
         (Phase::Back(_), Event::Interrupted) => state.back(case, None, now),
         (Phase::Back(_), Event::Booted) => State {
@@ -294,7 +296,14 @@ impl State {
                     _ => None,
                 };
                 let phase = Phase::Forward(effect);
-                (Self { phase, deadline, ..self }, Some(effect))
+                (
+                    Self {
+                        phase,
+                        deadline,
+                        ..self
+                    },
+                    Some(effect),
+                )
             }
             None => {
                 let outcome = match self.failure {
@@ -306,16 +315,16 @@ impl State {
         }
     }
 
-    fn fail_forward(self, case: &Case, at: Effect, failure: Failure, now: Duration) -> (Self, Option<Effect>) {
+    fn fail_forward(self, case: &Case, (at, failure): (Effect, Failure), now: Duration) -> (Self, Option<Effect>) {
         if is_closing(at) {
             // It is in force and healthy; that a file could not be tidied up is no reason to take it away.
             let failure = self.failure.clone().or(Some(failure));
             return Self { failure, ..self }.forward(case, Some(at), now);
         }
-        self.turn_back(case, at, failure, now)
+        self.turn_back(case, (at, failure), now)
     }
 
-    fn turn_back(self, case: &Case, at: Effect, failure: Failure, now: Duration) -> (Self, Option<Effect>) {
+    fn turn_back(self, case: &Case, (at, failure): (Effect, Failure), now: Duration) -> (Self, Option<Effect>) {
         let (failure, failed_at) = (Some(failure), Some(at));
         Self {
             failure,
@@ -333,7 +342,14 @@ impl State {
                 // Each step of the way back has the whole time: what ran before must get its chance.
                 let deadline = touches_units(effect).then_some(now + case.timeout);
                 let phase = Phase::Back(effect);
-                (Self { phase, deadline, ..self }, Some(effect))
+                (
+                    Self {
+                        phase,
+                        deadline,
+                        ..self
+                    },
+                    Some(effect),
+                )
             }
             None => {
                 let reached = reached(case, failed_at, self.captured);
@@ -349,7 +365,7 @@ impl State {
         }
     }
 
-    fn fail_back(self, case: &Case, at: Effect, failure: Failure, now: Duration) -> (Self, Option<Effect>) {
+    fn fail_back(self, case: &Case, (at, failure): (Effect, Failure), now: Duration) -> (Self, Option<Effect>) {
         // Whether the units stopped in good order doesn't matter as long as the old ones then run.
         let stuck = match at {
             Effect::StopUnits => self.stuck.clone(),
@@ -428,7 +444,10 @@ fn back(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
         (has(Effect::SetCommitted(Side::New)), Effect::SetCommitted(Side::Old)),
         (has(Effect::SetSwitch(Side::New)), Effect::SetSwitch(Side::Old)),
         (case.kind != Kind::Disable, Effect::SetActive(Side::Old)),
-        (reached.iter().any(|effect| matches!(effect, Effect::WritePolicies(_))), Effect::WritePolicies(Admit::InForce)),
+        (
+            reached.iter().any(|effect| matches!(effect, Effect::WritePolicies(_))),
+            Effect::WritePolicies(Admit::InForce),
+        ),
         (has(Effect::MarkPending), Effect::ClearPending),
         (moved && has(Effect::MarkPending), Effect::Reload),
         (restart && !stop_first, Effect::StopUnits),
@@ -445,7 +464,10 @@ fn back(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
 fn reached(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
     let effects = forward(case, captured);
     // After a boot nothing is captured any more, and the list is without what concerns units: then all may be reached.
-    let end = effects.iter().position(|effect| *effect == failed_at).map_or(effects.len(), |at| at + 1);
+    let end = effects
+        .iter()
+        .position(|effect| *effect == failed_at)
+        .map_or(effects.len(), |at| at + 1);
     effects[..end].to_vec()
 }
 
@@ -465,7 +487,10 @@ fn touches_units(effect: Effect) -> bool {
 }
 
 fn changes_nothing(effect: Effect) -> bool {
-    matches!(effect, Effect::Check | Effect::SetActive(_) | Effect::Capture | Effect::MarkPending)
+    matches!(
+        effect,
+        Effect::Check | Effect::SetActive(_) | Effect::Capture | Effect::MarkPending
+    )
 }
 
 /// The last steps, when the units are already healthy.

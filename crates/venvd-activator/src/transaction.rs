@@ -22,6 +22,8 @@ const KEEP: usize = 200;
 pub struct Transaction {
     /// Its number, which is also that of the job.
     pub id: u32,
+    /// The boot it was begun in, `boot_id` of random(4).
+    pub boot: String,
     /// The app.
     pub app: AppName,
     /// What asked.
@@ -61,6 +63,10 @@ pub struct CapturedUnit {
     pub unit: UnitName,
     /// Its `InvocationID` then: with the same one afterwards, it was not restarted.
     pub invocation: String,
+    /// Whether it ran; else it had failed, or waited for its start.
+    pub running: bool,
+    /// Whether its program is the venv's, and so carries the venv's tag; else it only gets variables.
+    pub tagged: bool,
 }
 
 impl Transaction {
@@ -73,7 +79,11 @@ impl Transaction {
             None => failure.message.clone(),
         });
         let mut units = self.units.clone();
-        for failed in [failure, stuck].into_iter().flatten().flat_map(|failure| &failure.units) {
+        for failed in [failure, stuck]
+            .into_iter()
+            .flatten()
+            .flat_map(|failure| &failure.units)
+        {
             units.retain(|unit| unit.unit != failed.unit);
             units.push(failed.clone());
         }
@@ -101,7 +111,18 @@ impl Transaction {
 #[must_use]
 pub fn now() -> u64 {
     // A clock before 1970 is no reason to fail.
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// Returns what tells this boot from others; nothing where there is no /proc.
+#[must_use]
+pub fn boot_id(layout: &Layout) -> String {
+    fs::read_to_string(layout.on_disk("/proc/sys/kernel/random/boot_id"))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 /// The directory of transactions.
@@ -221,7 +242,12 @@ impl Journal {
         let mut ids = Vec::new();
         for entry in entries {
             let name = entry.at("list", &self.directory)?.file_name();
-            ids.extend(Path::new(&name).file_name().and_then(|name| name.to_str()).and_then(id_of));
+            ids.extend(
+                Path::new(&name)
+                    .file_name()
+                    .and_then(|name| name.to_str())
+                    .and_then(id_of),
+            );
         }
         ids.sort_unstable();
         Ok(ids)
@@ -261,6 +287,7 @@ pub(crate) mod tests {
     pub(crate) fn example(id: u32) -> Transaction {
         Transaction {
             id,
+            boot: "this".to_owned(),
             app: "nova".parse().unwrap(),
             cause: Cause::Link,
             caller_uid: None,
@@ -282,6 +309,8 @@ pub(crate) mod tests {
             captured: vec![CapturedUnit {
                 unit: "nova-api.service".parse().unwrap(),
                 invocation: "ab".to_owned(),
+                running: true,
+                tagged: true,
             }],
             units: Vec::new(),
             started: now(),
@@ -371,7 +400,10 @@ pub(crate) mod tests {
         }
         let report = transaction.report();
         assert_eq!(report.result, Some(Outcome::Failed));
-        assert_eq!(report.message.unwrap(), "a.service failed; and on the way back: b.service failed");
+        assert_eq!(
+            report.message.unwrap(),
+            "a.service failed; and on the way back: b.service failed"
+        );
         assert_eq!(report.units.len(), 2);
         assert_eq!((report.from.unwrap().as_str(), report.to.unwrap().as_str()), ("1", "2"));
     }

@@ -116,6 +116,10 @@ impl Code {
     pub const INTERNAL: &str = "internal";
     /// A job of systemd did not end well.
     pub const JOB_FAILED: &str = "job-failed";
+    /// The settings turn every app off.
+    pub const HOST_DISABLED: &str = "host-disabled";
+    /// The generator left a unit as it was, so that it can't run from the venv.
+    pub const UNIT_SKIPPED: &str = "unit-skipped";
     /// A unit did not stay up.
     pub const NOT_SETTLED: &str = "not-settled";
     /// A unit runs, but not from the venv that is in force.

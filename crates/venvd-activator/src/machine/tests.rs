@@ -63,42 +63,164 @@ fn an_activation_of_running_units() {
 
 #[test]
 fn ways_forward() {
-    let off = Case { enabled: false, ..case(Kind::Activate) };
-    let first = Case { from: false, ..case(Kind::Activate) };
-    let same = Case { same: true, ..case(Kind::Activate) };
-    let nothing = Case { from: false, to: false, ..case(Kind::Enable) };
-    let agreed = Case { same: true, ..case(Kind::Enable) };
-    let empty = Case { from: false, ..case(Kind::Disable) };
-    let already_off = Case { enabled: false, ..case(Kind::Disable) };
+    let off = Case {
+        enabled: false,
+        ..case(Kind::Activate)
+    };
+    let first = Case {
+        from: false,
+        ..case(Kind::Activate)
+    };
+    let same = Case {
+        same: true,
+        ..case(Kind::Activate)
+    };
+    let nothing = Case {
+        from: false,
+        to: false,
+        ..case(Kind::Enable)
+    };
+    let agreed = Case {
+        same: true,
+        ..case(Kind::Enable)
+    };
+    let empty = Case {
+        from: false,
+        ..case(Kind::Disable)
+    };
+    let already_off = Case {
+        enabled: false,
+        ..case(Kind::Disable)
+    };
     let ends = [WritePolicies(Admit::InForce), ClearPending];
     let table: Vec<(&str, Case, Captured, Vec<Effect>)> = vec![
-        ("off: only the links move", off, Captured::Nothing, vec![
-            Check, SetActive(Side::New), SetCommitted(Side::New), SetPrevious, ends[0],
-        ]),
-        ("first: no previous", first, Captured::Running, vec![
-            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
-            Reload, RestartUnits, Settle(Side::New), ends[0], ends[1],
-        ]),
-        ("in force already", same, Captured::Running, vec![Check, SetActive(Side::New), ends[0]]),
-        ("nothing runs", case(Kind::Activate), Captured::Nothing, vec![
-            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
-            Reload, SetPrevious, ends[0], ends[1],
-        ]),
-        ("some have failed", case(Kind::Activate), Captured::Mixed, vec![
-            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetCommitted(Side::New),
-            Reload, StopUnits, StartUnits, Settle(Side::New), SetPrevious, ends[0], ends[1],
-        ]),
-        ("enable without a venv", nothing, Captured::Running, vec![Check, SetSwitch(Side::New), ends[0]]),
-        ("enable what is committed", agreed, Captured::Running, vec![
-            Check, SetActive(Side::New), Capture, MarkPending, WritePolicies(Admit::Both), SetSwitch(Side::New), Reload,
-            RestartUnits, Settle(Side::New), ends[0], ends[1],
-        ]),
-        ("disable", case(Kind::Disable), Captured::Running, vec![
-            Check, Capture, MarkPending, StopUnits, WritePolicies(Admit::None), SetSwitch(Side::New), Reload,
-            StartUnits, Settle(Side::New), ends[0], ends[1],
-        ]),
-        ("disable what had no venv", empty, Captured::Running, vec![Check, SetSwitch(Side::New), ends[0]]),
-        ("disable what is off", already_off, Captured::Running, vec![Check, ends[0]]),
+        (
+            "off: only the links move",
+            off,
+            Captured::Nothing,
+            vec![
+                Check,
+                SetActive(Side::New),
+                SetCommitted(Side::New),
+                SetPrevious,
+                ends[0],
+            ],
+        ),
+        (
+            "first: no previous",
+            first,
+            Captured::Running,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                WritePolicies(Admit::Both),
+                SetCommitted(Side::New),
+                Reload,
+                RestartUnits,
+                Settle(Side::New),
+                ends[0],
+                ends[1],
+            ],
+        ),
+        (
+            "in force already",
+            same,
+            Captured::Running,
+            vec![Check, SetActive(Side::New), ends[0]],
+        ),
+        (
+            "nothing runs",
+            case(Kind::Activate),
+            Captured::Nothing,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                WritePolicies(Admit::Both),
+                SetCommitted(Side::New),
+                Reload,
+                SetPrevious,
+                ends[0],
+                ends[1],
+            ],
+        ),
+        (
+            "some have failed",
+            case(Kind::Activate),
+            Captured::Mixed,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                WritePolicies(Admit::Both),
+                SetCommitted(Side::New),
+                Reload,
+                StopUnits,
+                StartUnits,
+                Settle(Side::New),
+                SetPrevious,
+                ends[0],
+                ends[1],
+            ],
+        ),
+        (
+            "enable without a venv",
+            nothing,
+            Captured::Running,
+            vec![Check, SetSwitch(Side::New), ends[0]],
+        ),
+        (
+            "enable what is committed",
+            agreed,
+            Captured::Running,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                WritePolicies(Admit::Both),
+                SetSwitch(Side::New),
+                Reload,
+                RestartUnits,
+                Settle(Side::New),
+                ends[0],
+                ends[1],
+            ],
+        ),
+        (
+            "disable",
+            case(Kind::Disable),
+            Captured::Running,
+            vec![
+                Check,
+                Capture,
+                MarkPending,
+                StopUnits,
+                WritePolicies(Admit::None),
+                SetSwitch(Side::New),
+                Reload,
+                StartUnits,
+                Settle(Side::New),
+                ends[0],
+                ends[1],
+            ],
+        ),
+        (
+            "disable what had no venv",
+            empty,
+            Captured::Running,
+            vec![Check, SetSwitch(Side::New), ends[0]],
+        ),
+        (
+            "disable what is off",
+            already_off,
+            Captured::Running,
+            vec![Check, ends[0]],
+        ),
     ];
     for (what, case, captured, expected) in table {
         assert_eq!(outcome(&case, captured, &[]), (expected, Outcome::Done), "{what}");
@@ -121,11 +243,34 @@ fn a_failed_check_changes_nothing_but_puts_the_link_back() {
 #[test]
 fn ways_back_of_an_activation() {
     let quiet = [WritePolicies(Admit::InForce), ClearPending, Reload];
-    let units = [StopUnits, SetCommitted(Side::Old), SetActive(Side::Old), quiet[0], quiet[1], Reload, StartUnits, Settle(Side::Old)];
+    let units = [
+        StopUnits,
+        SetCommitted(Side::Old),
+        SetActive(Side::Old),
+        quiet[0],
+        quiet[1],
+        Reload,
+        StartUnits,
+        Settle(Side::Old),
+    ];
     let table: Vec<(Effect, Vec<Effect>, Outcome)> = vec![
         (MarkPending, vec![SetActive(Side::Old), ClearPending], Outcome::Refused),
-        (WritePolicies(Admit::Both), vec![SetActive(Side::Old), quiet[0], quiet[1]], Outcome::RolledBack),
-        (SetCommitted(Side::New), vec![SetCommitted(Side::Old), SetActive(Side::Old), quiet[0], quiet[1], quiet[2]], Outcome::RolledBack),
+        (
+            WritePolicies(Admit::Both),
+            vec![SetActive(Side::Old), quiet[0], quiet[1]],
+            Outcome::RolledBack,
+        ),
+        (
+            SetCommitted(Side::New),
+            vec![
+                SetCommitted(Side::Old),
+                SetActive(Side::Old),
+                quiet[0],
+                quiet[1],
+                quiet[2],
+            ],
+            Outcome::RolledBack,
+        ),
         (RestartUnits, units.to_vec(), Outcome::RolledBack),
         (Settle(Side::New), units.to_vec(), Outcome::RolledBack),
     ];
@@ -140,9 +285,18 @@ fn ways_back_of_an_activation() {
 fn disable_goes_back_by_the_restored_target() {
     let (seen, end) = outcome(&case(Kind::Disable), Captured::Running, &[Settle(Side::New)]);
     let at = seen.iter().position(|effect| *effect == Settle(Side::New)).unwrap();
-    assert_eq!(seen[at + 1..], [
-        SetSwitch(Side::Old), WritePolicies(Admit::InForce), ClearPending, Reload, StopUnits, StartUnits, Settle(Side::Old),
-    ]);
+    assert_eq!(
+        seen[at + 1..],
+        [
+            SetSwitch(Side::Old),
+            WritePolicies(Admit::InForce),
+            ClearPending,
+            Reload,
+            StopUnits,
+            StartUnits,
+            Settle(Side::Old),
+        ]
+    );
     assert_eq!(end, Outcome::RolledBack);
 }
 
@@ -160,18 +314,27 @@ fn a_way_back_that_fails_needs_somebody_and_still_goes_to_its_end() {
 #[test]
 fn units_that_do_not_stop_well_are_no_failure_if_the_old_ones_run() {
     let broken = [Settle(Side::New), StopUnits];
-    assert_eq!(outcome(&case(Kind::Activate), Captured::Running, &broken).1, Outcome::RolledBack);
+    assert_eq!(
+        outcome(&case(Kind::Activate), Captured::Running, &broken).1,
+        Outcome::RolledBack
+    );
 }
 
 #[test]
 fn without_rollback_it_stays() {
-    let case = Case { rollback: Rollback::Never, ..case(Kind::Activate) };
+    let case = Case {
+        rollback: Rollback::Never,
+        ..case(Kind::Activate)
+    };
     let (seen, end) = outcome(&case, Captured::Running, &[Settle(Side::New)]);
     assert_eq!(end, Outcome::Failed);
     assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::InForce), ClearPending]);
     assert!(!seen.contains(&SetCommitted(Side::Old)));
     let (seen, end) = outcome(&case, Captured::Running, &[Reload]);
-    assert!(seen.contains(&SetCommitted(Side::Old)), "no unit was touched yet, so there is nothing to look at");
+    assert!(
+        seen.contains(&SetCommitted(Side::Old)),
+        "no unit was touched yet, so there is nothing to look at"
+    );
     assert_eq!(end, Outcome::Failed, "the reload fails on the way back, too");
 }
 
@@ -245,12 +408,19 @@ fn interrupt(case: &Case, captured: Captured, event: &Event, at: usize) {
 #[test]
 fn the_time_limit_covers_all_that_the_units_do_and_is_given_anew_for_the_way_back() {
     let case = case(Kind::Activate);
-    let mut state = State { captured: Captured::Running, phase: Phase::Forward(Reload), ..State::default() };
+    let mut state = State {
+        captured: Captured::Running,
+        phase: Phase::Forward(Reload),
+        ..State::default()
+    };
     let at = |seconds: u64| Duration::from_secs(seconds);
     (state, _) = step(&case, state, Event::Done, at(5));
     assert_eq!(state.deadline(), Some(at(15)));
     (state, _) = step(&case, state, Event::Done, at(9));
-    assert_eq!((state.phase, state.deadline()), (Phase::Forward(Settle(Side::New)), Some(at(15))));
+    assert_eq!(
+        (state.phase, state.deadline()),
+        (Phase::Forward(Settle(Side::New)), Some(at(15)))
+    );
     let (early, nothing) = step(&case, state.clone(), Event::Tick, at(14));
     assert_eq!((&early, nothing), (&state, None));
     let (back, effect) = step(&case, state, Event::Tick, at(15));

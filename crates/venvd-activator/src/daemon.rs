@@ -1,0 +1,126 @@
+//! The daemon: connects everything, and waits.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sd_notify::NotifyState;
+use tokio::sync::Notify;
+use venvd_app::Layout;
+use venvd_bus::{BUS_NAME, Cause, MANAGER_PATH};
+use zbus::connection::Builder;
+
+use crate::actor::Actor;
+use crate::desk::Desk;
+use crate::driver::Driver;
+use crate::host::Host;
+use crate::service::{Bus, Manager};
+use crate::systemd::{CALL_TIMEOUT, Systemd};
+use crate::transaction::Journal;
+use crate::watch::Watch;
+
+/// Events that come this soon after one that was acted upon are taken together.
+const COALESCE: Duration = Duration::from_millis(100);
+
+/// Runs until the bus goes away.
+///
+/// # Errors
+/// When something that it can't do without is missing. It is then started anew, and goes on where it was.
+pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
+    let journal = Journal::new(layout);
+    remove_targets(layout);
+    // Watched before anything is looked at, so that no flip falls between the two.
+    let flipped = watch(layout)?;
+    let (desk, mut requests) = Desk::open(&journal)?;
+    let desk = Arc::new(desk);
+    let connection = Builder::system()
+        .method_timeout(CALL_TIMEOUT)
+        .build()
+        .await
+        .context("cannot connect to the system bus; is dbus.service running?")?;
+    let systemd = Systemd::new(&connection, layout)
+        .await
+        .context("systemd does not answer on the bus")?;
+    let mut lost = systemd.lost();
+    // Methods are served before the name is ours, else the call that started us would find nothing.
+    connection
+        .object_server()
+        .at(MANAGER_PATH, Manager::new(&desk, &connection))
+        .await?;
+    connection
+        .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
+        .await
+        .with_context(|| format!("cannot be {BUS_NAME} on the bus; does another venvd run?"))?;
+    let actor = Actor {
+        driver: Driver {
+            host: Host::new(layout),
+            journal,
+            units: systemd,
+        },
+        desk,
+        announce: Bus(connection),
+    };
+    status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
+    let work = async {
+        actor.resume().await;
+        actor.follow(Cause::Boot).await;
+        loop {
+            status(&[NotifyState::Status("waiting for flips and requests")]);
+            tokio::select! {
+                request = requests.recv() => match request {
+                    Some((id, request)) => {
+                        status(&[NotifyState::Status(&format!("working on {}", request.app))]);
+                        actor.work(id, &request).await;
+                    }
+                    None => bail!("the bus interface is gone"),
+                },
+                () = flipped.notified() => actor.follow(Cause::Link).await,
+            }
+        }
+    };
+    tokio::select! {
+        result = work => result,
+        // What is open is in the journal, and the next venvd goes on with it.
+        () = lost.wait() => bail!("the connection to the system bus is lost"),
+    }
+}
+
+/// Watches for flips. The first one is told at once, those close behind it together.
+fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
+    let mut watch = Watch::new(&layout.active_links())?;
+    let flipped = Arc::new(Notify::new());
+    let told = Arc::clone(&flipped);
+    std::thread::Builder::new()
+        .name("watch".to_owned())
+        .spawn(move || {
+            loop {
+                if let Err(error) = watch.changed() {
+                    return tracing::error!("flips are not noticed any more: {error}; restart venvd");
+                }
+                told.notify_one();
+                std::thread::sleep(COALESCE);
+            }
+        })
+        .context("cannot start the thread that watches for flips")?;
+    Ok(flipped)
+}
+
+/// Removes the runtime targets that a venvd left which was killed in the middle.
+fn remove_targets(layout: &Layout) {
+    let directory = layout.on_disk("/run/systemd/system");
+    // Where it can't be listed there is nothing of ours.
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("venvd-txn-")
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!("cannot remove {:?}: {error}", entry.path());
+        }
+    }
+}
+
+fn status(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("cannot tell systemd how we are: {error}");
+    }
+}

@@ -1,0 +1,134 @@
+//! Performs what the state machine says, writing the journal before each effect.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use venvd_bus::Code;
+use venvd_fs::report;
+
+use crate::host::Host;
+use crate::machine::{Effect, Event, Failure, Phase, step};
+use crate::transaction::{Journal, Transaction, now};
+use crate::units::{Units, summary};
+
+/// Drives transactions to their end.
+#[derive(Debug)]
+pub(crate) struct Driver<U> {
+    pub(crate) host: Host,
+    pub(crate) journal: Journal,
+    pub(crate) units: U,
+}
+
+impl<U: Units> Driver<U> {
+    /// Drives a transaction from `first` to its end; `told` sees each of its states, when it is in the journal.
+    ///
+    /// `objection` is why it can't work, where that is known beforehand: it fails its check.
+    pub(crate) async fn drive(
+        &self,
+        transaction: &mut Transaction,
+        (first, mut objection): (Event, Option<Failure>),
+        mut told: impl FnMut(&Transaction),
+    ) {
+        let begun = Instant::now();
+        let mut event = first;
+        loop {
+            let (state, effect) = step(&transaction.case, transaction.state.clone(), event, begun.elapsed());
+            transaction.state = state;
+            if effect.is_none() && transaction.state.outcome().is_some() {
+                transaction.ended = Some(now());
+            }
+            let written = self.journal.save(transaction);
+            told(transaction);
+            let Some(effect) = effect else {
+                if let Err(error) = written {
+                    tracing::error!(
+                        "the end of activation {} is not written down: {}",
+                        transaction.id,
+                        report(&error)
+                    );
+                }
+                if transaction.state.outcome().is_some() {
+                    return;
+                }
+                // The timer was early by less than it can tell.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                event = Event::Tick;
+                continue;
+            };
+            event = match (written, objection.take()) {
+                // Without a journal nothing is begun that would have to be undone.
+                (Err(error), _) if matches!(transaction.state.phase, Phase::Forward(_)) => {
+                    Event::Failed(Failure::new(Code::INTERNAL, report(&error)))
+                }
+                (_, Some(objection)) => Event::Failed(objection),
+                (written, None) => {
+                    if let Err(error) = written {
+                        tracing::error!("going back without a journal: {}", report(&error));
+                    }
+                    self.perform_in_time(transaction, effect, begun).await
+                }
+            };
+        }
+    }
+
+    async fn perform_in_time(&self, transaction: &mut Transaction, effect: Effect, begun: Instant) -> Event {
+        let deadline = transaction.state.deadline();
+        let performed = self.perform(transaction, effect);
+        let result = match deadline {
+            None => performed.await,
+            Some(deadline) => match tokio::time::timeout_at(begun + deadline, performed).await {
+                Ok(result) => result,
+                Err(_) => return Event::Tick,
+            },
+        };
+        result.unwrap_or_else(Event::Failed)
+    }
+
+    async fn perform(&self, transaction: &mut Transaction, effect: Effect) -> Result<Event, Failure> {
+        let host = &self.host;
+        match effect {
+            Effect::Check => {
+                self.blocking(transaction, |host, transaction| host.check(transaction))
+                    .await?
+            }
+            Effect::SetActive(side) => host.set_active(transaction, side)?,
+            Effect::Capture => {
+                let (app, _) = host.app(&transaction.app)?;
+                transaction.captured = self.units.capture(&app).await?;
+                return Ok(Event::Captured(summary(&transaction.captured)));
+            }
+            Effect::MarkPending => host.mark_pending(transaction)?,
+            Effect::ClearPending => host.clear_pending(&transaction.app)?,
+            Effect::WritePolicies(admit) => {
+                self.blocking(transaction, move |host, transaction| {
+                    host.write_policies(transaction, admit)
+                })
+                .await?;
+            }
+            Effect::StopUnits => self.units.stop(transaction).await?,
+            Effect::SetSwitch(side) => host.set_switch(transaction, side)?,
+            Effect::SetCommitted(side) => host.set_committed(transaction, side)?,
+            Effect::Reload => self.units.reload().await?,
+            Effect::RestartUnits => self.units.restart(transaction).await?,
+            Effect::StartUnits => self.units.start(transaction).await?,
+            Effect::Settle(side) => transaction.units = self.units.settle(transaction, side).await?,
+            Effect::SetPrevious => host.set_previous(transaction)?,
+        }
+        Ok(Event::Done)
+    }
+
+    /// Does what takes long, or runs programs (python, visudo), beside the event loop.
+    async fn blocking(
+        &self,
+        transaction: &Transaction,
+        work: impl FnOnce(&Host, &Transaction) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<(), Failure> {
+        let (host, transaction) = (self.host.clone(), transaction.clone());
+        tokio::task::spawn_blocking(move || work(&host, &transaction))
+            .await
+            .map_err(|error| Failure::new(Code::INTERNAL, format!("a task of venvd broke off: {error}")))?
+    }
+}
+
+#[cfg(test)]
+mod tests;

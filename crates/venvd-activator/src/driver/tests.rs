@@ -1,0 +1,201 @@
+use std::time::Duration;
+
+use venvd_app::links::Link;
+use venvd_bus::{Cause, JobReport, Outcome};
+use venvd_fs::atomic;
+
+use super::*;
+use crate::request::{Ask, Request};
+use crate::testing::{DISTRIBUTION, Place, Simulated};
+
+fn request(ask: Ask) -> Request {
+    Request {
+        app: "nova".parse().unwrap(),
+        ask,
+        cause: Cause::Dbus,
+        caller_uid: Some(0),
+    }
+}
+
+fn activate(tag: &str) -> Ask {
+    Ask::Activate(tag.parse().unwrap())
+}
+
+/// Does what is asked for, and checks what must be true at every end.
+async fn run(place: &Place, driver: &Driver<Simulated>, ask: Ask) -> JobReport {
+    let id = driver.journal.next_id().unwrap();
+    let (mut transaction, objection) = request(ask).prepare(&driver.host, id);
+    driver.drive(&mut transaction, (Event::Begin, objection), |_| {}).await;
+    assert_eq!(driver.journal.load(id).unwrap().unwrap(), transaction);
+    ended(place, &transaction.report());
+    transaction.report()
+}
+
+fn ended(place: &Place, report: &JobReport) {
+    assert!(report.ended.is_some() && report.result.is_some(), "{report:?}");
+    assert!(!place.is_pending());
+    assert_eq!(place.tag(Link::Active), place.tag(Link::Committed), "{report:?}");
+    assert!(place.journal().open().unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn a_healthy_venv_is_in_force_and_the_old_one_is_previous() {
+    let place = Place::new();
+    let driver = place.driver(place.systemd());
+    let report = run(&place, &driver, activate("2")).await;
+    assert_eq!(report.result, Some(Outcome::Done), "{report:?}");
+    assert_eq!(report.units[0].result, "done");
+    assert_eq!(driver.units.calls(), ["capture", "reload", "restart", "settle"]);
+    assert_eq!(driver.units.running(), "2");
+    assert_eq!(
+        (place.tag(Link::Committed), place.tag(Link::Previous)),
+        (Some("2".into()), Some("1".into()))
+    );
+    let record = atomic::read(&place.layout.committed_record(&place.app))
+        .unwrap()
+        .unwrap();
+    assert!(String::from_utf8(record).unwrap().contains("nova:2"));
+
+    let back = run(&place, &driver, Ask::Rollback).await;
+    assert_eq!((back.result, back.to.unwrap().as_str()), (Some(Outcome::Done), "1"));
+    assert_eq!(place.tag(Link::Previous).unwrap(), "2");
+    let again = run(&place, &driver, activate("1")).await;
+    assert_eq!(again.result, Some(Outcome::Done));
+    assert_eq!(
+        driver.units.calls().len(),
+        8,
+        "what is in force already restarts nothing"
+    );
+}
+
+#[tokio::test]
+async fn a_sick_venv_is_taken_back() {
+    let place = Place::new();
+    let mut systemd = place.systemd();
+    systemd.sick.insert("2");
+    let driver = place.driver(systemd);
+    let report = run(&place, &driver, activate("2")).await;
+    assert_eq!(report.result, Some(Outcome::RolledBack));
+    assert!(report.message.unwrap().contains("does not run well from 2"));
+    assert_eq!(
+        (driver.units.running(), place.tag(Link::Previous)),
+        ("1".to_owned(), None)
+    );
+    assert_eq!(place.tag(Link::Committed).unwrap(), "1");
+}
+
+#[tokio::test]
+async fn when_the_old_one_is_sick_too_somebody_has_to_look() {
+    let place = Place::new();
+    let mut systemd = place.systemd();
+    systemd.sick.extend(["1", "2"]);
+    let driver = place.driver(systemd);
+    let report = run(&place, &driver, activate("2")).await;
+    assert_eq!(report.result, Some(Outcome::Failed));
+    assert!(
+        report
+            .message
+            .unwrap()
+            .contains("on the way back: nova-api.service does not run well from 1")
+    );
+    assert_eq!(
+        (driver.units.running(), place.tag(Link::Committed).unwrap()),
+        ("1".to_owned(), "1".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn what_is_refused_touches_nothing() {
+    let place = Place::new();
+    place.venv("3");
+    std::fs::remove_file(place.layout.on_disk("/var/lib/venvd/venvs/nova/3/bin/nova-api")).unwrap();
+    let driver = place.driver(place.systemd());
+    for (tag, code) in [("3", "missing-program"), ("4", "no-such-venv")] {
+        let report = run(&place, &driver, activate(tag)).await;
+        assert_eq!(report.result, Some(Outcome::Refused));
+        assert_eq!(report.code.unwrap().as_str(), code);
+        assert_eq!(place.tag(Link::Active).unwrap(), "1");
+    }
+    assert!(driver.units.calls().is_empty());
+}
+
+#[tokio::test]
+async fn off_and_on_again() {
+    let place = Place::new();
+    let driver = place.driver(place.systemd());
+    let report = run(&place, &driver, Ask::Disable).await;
+    assert_eq!(report.result, Some(Outcome::Done), "{report:?}");
+    assert_eq!(driver.units.running(), DISTRIBUTION);
+    let off = run(&place, &driver, activate("2")).await;
+    assert_eq!(off.result, Some(Outcome::Done));
+    assert_eq!(
+        (driver.units.running().as_str(), place.tag(Link::Committed).unwrap()),
+        (DISTRIBUTION, "2".into())
+    );
+    let on = run(&place, &driver, Ask::Enable).await;
+    assert_eq!((on.result, driver.units.running().as_str()), (Some(Outcome::Done), "2"));
+}
+
+#[tokio::test]
+async fn an_app_that_can_not_be_without_its_venv_stays_on() {
+    let place = Place::new();
+    let mut systemd = place.systemd();
+    systemd.sick.insert(DISTRIBUTION);
+    let driver = place.driver(systemd);
+    let report = run(&place, &driver, Ask::Disable).await;
+    assert_eq!(report.result, Some(Outcome::RolledBack));
+    assert_eq!(driver.units.running(), "1");
+    assert!(!place.layout.enabled_fragment(&place.app).exists(), "byte for byte");
+}
+
+#[tokio::test]
+async fn what_hangs_is_given_up() {
+    let place = Place::new();
+    let definition = crate::testing::DEFINITION.replace("5s", "50ms");
+    place.write("/etc/venvd/apps/nova.toml", &definition);
+    for hangs in ["restart", "settle"] {
+        let systemd = place.systemd();
+        systemd.hangs.set(Some(hangs));
+        let driver = place.driver(systemd);
+        let report = run(&place, &driver, activate("2")).await;
+        assert_eq!(report.result, Some(Outcome::RolledBack), "{hangs}");
+        assert_eq!(report.code.unwrap().as_str(), Code::TIMEOUT);
+        assert_eq!(driver.units.running(), "1");
+    }
+}
+
+/// venvd is killed in the middle of each call to systemd; the next one goes on.
+#[tokio::test]
+async fn killed_in_the_middle_it_goes_back() {
+    let activation = ["capture", "reload", "restart", "settle"];
+    let table = activation
+        .map(|hangs| (activate("2"), hangs))
+        .into_iter()
+        .chain(["capture", "stop", "reload", "start", "settle"].map(|hangs| (Ask::Disable, hangs)));
+    for (ask, hangs) in table {
+        let place = Place::new();
+        let systemd = place.systemd();
+        systemd.hangs.set(Some(hangs));
+        let killed = place.driver(systemd);
+        let (mut transaction, _) = request(ask.clone()).prepare(&killed.host, 1);
+        let driving = killed.drive(&mut transaction, (Event::Begin, None), |_| {});
+        tokio::time::timeout(Duration::from_millis(300), driving)
+            .await
+            .unwrap_err();
+        assert_eq!(killed.units.calls().last().unwrap(), hangs);
+
+        let systemd = killed.units;
+        systemd.hangs.set(None);
+        let next = place.driver(systemd);
+        let mut open = next.journal.open().unwrap().0.remove(0);
+        next.drive(&mut open, (Event::Interrupted, None), |_| {}).await;
+        ended(&place, &open.report());
+        let expected = match hangs {
+            "capture" => Outcome::Refused,
+            _ => Outcome::RolledBack,
+        };
+        assert_eq!(open.report().result, Some(expected), "{ask:?} {hangs}");
+        assert_eq!(next.units.running(), "1", "{ask:?} {hangs}");
+        assert_eq!(*next.units.loaded.borrow(), "1");
+    }
+}

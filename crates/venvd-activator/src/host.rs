@@ -1,0 +1,338 @@
+//! What a transaction does with files: links, the app's switch, the marker, policies.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use venvd_app::links::{self, Link, LinkError, VenvPath};
+use venvd_app::search::{self, LoadError};
+use venvd_app::{App, AppName, Layout, ProgramName};
+use venvd_bus::{Code, Kind};
+use venvd_core::preflight::{self, PreflightError};
+use venvd_fs::{atomic, report};
+
+use crate::machine::{Admit, Failure, Side};
+use crate::transaction::Transaction;
+
+impl From<venvd_fs::Error> for Failure {
+    fn from(error: venvd_fs::Error) -> Self {
+        Self::new(Code::INTERNAL, report(&error))
+    }
+}
+
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        let code = match error {
+            LoadError::Unknown { .. } => Code::UNKNOWN_APP,
+            _ => Code::APP_BROKEN,
+        };
+        Self::new(code, report(&error))
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        Self::new(Code::BAD_LINK, report(&error))
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Self {
+        Self::new(error.code(), report(&error))
+    }
+}
+
+impl From<venvd_policy::Error> for Failure {
+    fn from(error: venvd_policy::Error) -> Self {
+        Self::new(error.code(), report(&error))
+    }
+}
+
+/// The files of a host.
+#[derive(Debug, Clone)]
+pub(crate) struct Host {
+    layout: Layout,
+}
+
+impl Host {
+    /// Returns the files below a layout's root.
+    pub(crate) fn new(layout: &Layout) -> Self {
+        Self { layout: layout.clone() }
+    }
+
+    /// Returns where everything lies.
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Returns an app, and whether it is on: its own switch and the host's.
+    ///
+    /// # Errors
+    /// When its definition or the settings can't be used.
+    pub(crate) fn app(&self, app: &AppName) -> Result<(App, bool), Failure> {
+        let definition = search::load_app(&self.layout, app)?;
+        let on = definition.enabled && search::load_settings(&self.layout)?.enabled;
+        Ok((definition, on))
+    }
+
+    /// Checks all that can be known before something is changed.
+    ///
+    /// # Errors
+    /// Whatever speaks against it.
+    pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), Failure> {
+        let (app, _) = self.app(&transaction.app)?;
+        let case = &transaction.case;
+        if case.kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
+            return Err(Failure::new(
+                Code::HOST_DISABLED,
+                "`enabled = false` in /etc/venvd/venvd.toml turns every app off; take it out first",
+            ));
+        }
+        let Some(to) = &transaction.to else { return Ok(()) };
+        let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
+        preflight::check(&self.layout, to, &needed)?;
+        if case.enabled || case.kind == Kind::Enable {
+            venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to))?;
+        }
+        Ok(())
+    }
+
+    /// Points the active link at one side. Back only if it still says what was asked: a newer flip stays.
+    pub(crate) fn set_active(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
+        let path = Link::Active.path(&self.layout, &transaction.app);
+        let said = match fs::read_link(&path) {
+            Ok(target) => Some(target),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(link_unreadable(path, &error)),
+        };
+        let by_link = transaction.asked.is_some();
+        let ours = transaction.to.as_ref().map(VenvPath::path);
+        match side {
+            // It was flipped by somebody; by now perhaps once more.
+            Side::New if by_link => return Ok(()),
+            Side::Old if said.is_some() && said != transaction.asked && said != ours => return Ok(()),
+            _ => {}
+        }
+        let venv = match side {
+            Side::New => &transaction.to,
+            Side::Old => &transaction.from,
+        };
+        Ok(links::set(&self.layout, Link::Active, &transaction.app, venv.as_ref())?)
+    }
+
+    /// Points the committed link at one side, with the record beside it.
+    pub(crate) fn set_committed(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
+        let app = &transaction.app;
+        let venv = match side {
+            Side::New => &transaction.to,
+            Side::Old => &transaction.from,
+        };
+        let path = self.layout.committed_record(app);
+        match venv.as_ref().map(|venv| self.record(venv)) {
+            Some(Ok(record)) => drop(atomic::write(&path, &record, 0o644)?),
+            // The way back must not hang on it: without a record the generator knows less, that is all.
+            Some(Err(failure)) if side == Side::Old => {
+                tracing::warn!("{app}: no record beside the committed link: {}", failure.message);
+                atomic::remove(&path)?;
+            }
+            Some(Err(failure)) => return Err(failure),
+            None => drop(atomic::remove(&path)?),
+        }
+        Ok(links::set(&self.layout, Link::Committed, app, venv.as_ref())?)
+    }
+
+    fn record(&self, venv: &VenvPath) -> Result<Vec<u8>, Failure> {
+        let broken = |error: String| Failure::new(Code::INTERNAL, format!("the manifest of {}: {error}", venv.name()));
+        let manifest = venvd_core::Manifest::load(&self.layout.on_disk(venv.path())).map_err(|e| broken(report(&e)))?;
+        let record = venvd_core::committed_record(&manifest).map_err(|error| broken(error.to_string()))?;
+        serde_json::to_vec_pretty(&record).map_err(|error| broken(error.to_string()))
+    }
+
+    /// Lets the previous link name what was in force.
+    pub(crate) fn set_previous(&self, transaction: &Transaction) -> Result<(), Failure> {
+        Ok(links::set(
+            &self.layout,
+            Link::Previous,
+            &transaction.app,
+            transaction.from.as_ref(),
+        )?)
+    }
+
+    /// Returns the text of the fragment that turns an app on and off, to put it back.
+    pub(crate) fn switch(&self, app: &AppName) -> Result<Option<String>, Failure> {
+        let text = atomic::read(&self.layout.enabled_fragment(app))?;
+        Ok(text.map(|text| String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Turns the app on or off, or back to what it was.
+    pub(crate) fn set_switch(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
+        let path = self.layout.enabled_fragment(&transaction.app);
+        let text = match (side, transaction.case.kind) {
+            (Side::Old, _) => transaction.switch.clone(),
+            (Side::New, Kind::Disable) => Some(switch_text(false)),
+            (Side::New, _) => Some(switch_text(true)),
+        };
+        match text {
+            Some(text) => atomic::write(&path, text.as_bytes(), 0o644)?,
+            None => atomic::remove(&path)?,
+        };
+        Ok(())
+    }
+
+    /// Marks an open activation.
+    pub(crate) fn mark_pending(&self, transaction: &Transaction) -> Result<(), Failure> {
+        let text = format!("{}\n", transaction.id);
+        atomic::write(&self.layout.pending(&transaction.app), text.as_bytes(), 0o644)?;
+        Ok(())
+    }
+
+    /// Takes that mark away.
+    pub(crate) fn clear_pending(&self, app: &AppName) -> Result<(), Failure> {
+        atomic::remove(&self.layout.pending(app))?;
+        Ok(())
+    }
+
+    /// Writes sudoers and rootwrap.conf. The old venv comes first: it is what runs until the restart.
+    pub(crate) fn write_policies(&self, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
+        let (app, on) = self.app(&transaction.app)?;
+        let admitted: Vec<VenvPath> = match admit {
+            Admit::None => Vec::new(),
+            // Before it is enabled, an app has no old rules that running units would need.
+            Admit::Both => {
+                let old = transaction.from.iter().filter(|_| transaction.case.enabled);
+                let new = transaction
+                    .to
+                    .iter()
+                    .filter(|to| transaction.from.as_ref() != Some(to) || !transaction.case.enabled);
+                old.chain(new).cloned().collect()
+            }
+            Admit::InForce if !on => Vec::new(),
+            Admit::InForce => links::read(&self.layout, Link::Committed, &app.name)?
+                .into_iter()
+                .collect(),
+        };
+        if admitted.is_empty() {
+            venvd_policy::remove(&self.layout, &app)?;
+        } else {
+            venvd_policy::write(&self.layout, &app, &admitted)?;
+        }
+        Ok(())
+    }
+}
+
+fn switch_text(on: bool) -> String {
+    format!("# Written by `venvctl enable` and `venvctl disable`\nenabled = {on}\n")
+}
+
+fn link_unreadable(path: PathBuf, error: &io::Error) -> Failure {
+    Failure::new(
+        Code::BAD_LINK,
+        format!("{path:?} can't be read as a symbolic link: {error}; remove what is there"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+    use venvd_fs::Root;
+
+    fn host() -> (tempfile::TempDir, Host) {
+        let directory = tempfile::tempdir().unwrap();
+        let host = Host::new(&Layout::new(Root::at(directory.path())));
+        (directory, host)
+    }
+
+    fn active(host: &Host) -> Option<PathBuf> {
+        fs::read_link(Link::Active.path(&host.layout, &"nova".parse().unwrap())).ok()
+    }
+
+    #[test]
+    fn the_active_link_is_put_back_unless_it_was_flipped_again() {
+        let (_directory, host) = host();
+        let mut transaction = crate::transaction::tests::example(1);
+        let link = Link::Active.path(&host.layout, &transaction.app);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        let asked = transaction.asked.clone().unwrap();
+        symlink(&asked, &link).unwrap();
+        host.set_active(&transaction, Side::Old).unwrap();
+        assert_eq!(active(&host), transaction.from.as_ref().map(VenvPath::path));
+
+        let newer = Path::new("/var/lib/venvd/venvs/nova/3");
+        atomic::symlink(newer, &link).unwrap();
+        host.set_active(&transaction, Side::Old).unwrap();
+        host.set_active(&transaction, Side::New).unwrap();
+        assert_eq!(active(&host).as_deref(), Some(newer), "a newer flip is a newer wish");
+
+        transaction.asked = None;
+        host.set_active(&transaction, Side::New).unwrap();
+        assert_eq!(active(&host), Some(asked), "asked for by name, the link follows");
+        transaction.from = None;
+        host.set_active(&transaction, Side::Old).unwrap();
+        assert_eq!(active(&host), None, "nothing was in force");
+    }
+
+    #[test]
+    fn a_foreign_active_link_is_put_back() {
+        let (_directory, host) = host();
+        let mut transaction = crate::transaction::tests::example(1);
+        let link = Link::Active.path(&host.layout, &transaction.app);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        symlink("/tmp/evil", &link).unwrap();
+        (transaction.to, transaction.asked) = (None, Some(PathBuf::from("/tmp/evil")));
+        host.set_active(&transaction, Side::Old).unwrap();
+        assert_eq!(active(&host), transaction.from.as_ref().map(VenvPath::path));
+        fs::remove_file(&link).unwrap();
+        fs::create_dir(&link).unwrap();
+        let failure = host.set_active(&transaction, Side::Old).unwrap_err();
+        assert_eq!(failure.code.as_str(), Code::BAD_LINK);
+    }
+
+    #[test]
+    fn the_switch_is_put_back_byte_for_byte() {
+        let (_directory, host) = host();
+        let mut transaction = crate::transaction::tests::example(1);
+        let app = transaction.app.clone();
+        for before in [None, Some("enabled = true # mine\n".to_owned())] {
+            transaction.switch = before.clone();
+            transaction.case.kind = Kind::Disable;
+            host.set_switch(&transaction, Side::New).unwrap();
+            assert!(host.switch(&app).unwrap().unwrap().contains("enabled = false"));
+            host.set_switch(&transaction, Side::Old).unwrap();
+            assert_eq!(host.switch(&app).unwrap(), before);
+        }
+        transaction.case.kind = Kind::Enable;
+        host.set_switch(&transaction, Side::New).unwrap();
+        let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
+        fs::write(path, "user = \"nova\"\n").unwrap();
+        assert!(host.app(&app).unwrap().1, "the definition says so now");
+    }
+
+    #[test]
+    fn the_marker_names_the_transaction() {
+        let (_directory, host) = host();
+        let transaction = crate::transaction::tests::example(42);
+        host.mark_pending(&transaction).unwrap();
+        let marker = host.layout.pending(&transaction.app);
+        assert_eq!(fs::read_to_string(&marker).unwrap(), "42\n");
+        host.clear_pending(&transaction.app).unwrap();
+        host.clear_pending(&transaction.app).unwrap();
+        assert!(!marker.exists());
+    }
+
+    #[test]
+    fn unknown_and_broken_apps_have_their_codes() {
+        let (_directory, host) = host();
+        let transaction = crate::transaction::tests::example(1);
+        assert_eq!(host.check(&transaction).unwrap_err().code.as_str(), Code::UNKNOWN_APP);
+        let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "colour = \"blue\"\n").unwrap();
+        let failure = host.check(&transaction).unwrap_err();
+        assert_eq!(failure.code.as_str(), Code::APP_BROKEN);
+        assert!(failure.message.contains("colour"), "{}", failure.message);
+        fs::write(&path, "description = \"x\"\n").unwrap();
+        assert_eq!(host.check(&transaction).unwrap_err().code.as_str(), Code::NO_SUCH_VENV);
+    }
+}

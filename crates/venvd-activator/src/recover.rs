@@ -1,0 +1,145 @@
+//! At boot, before the apps' units: puts back what an activation left open when the machine went down.
+//!
+//! The generator has followed the committed link, which may name a venv that never was found healthy; the marker of
+//! the open activation makes the app's units wait for us.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+
+use anyhow::{Context, bail};
+use venvd_app::links::{self, Link};
+use venvd_app::{App, AppName, Layout};
+use venvd_bus::{Code, UnitReport};
+use venvd_fs::lock::Lock;
+use venvd_fs::{atomic, report};
+
+use crate::driver::Driver;
+use crate::host::Host;
+use crate::log;
+use crate::machine::{Event, Failure, Side};
+use crate::transaction::{CapturedUnit, Journal, Transaction, boot_id};
+use crate::units::Units;
+
+/// Puts back all that an earlier boot left open.
+///
+/// # Errors
+/// When an app's committed link could not be put back: its units must not start then.
+pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Result<()> {
+    let driver = Driver {
+        host: Host::new(layout),
+        journal: Journal::new(layout),
+        units,
+    };
+    let (open, broken) = driver.journal.open().context("open activations are not known")?;
+    for error in broken {
+        tracing::error!("{}", report(&error));
+    }
+    let mut stuck = Vec::new();
+    for mut transaction in open {
+        // Of this boot: its units may run, so it is venvd that has to go on with it, and not as if nothing ran.
+        if transaction.boot == boot_id(layout) {
+            continue;
+        }
+        // Held means that a living process works on it.
+        let Some(_lock) = Lock::try_exclusive(&layout.app_lock(&transaction.app))? else {
+            continue;
+        };
+        driver.drive(&mut transaction, (Event::Booted, None), |_| {}).await;
+        log::result(&transaction.report());
+        if !is_decided(layout, &transaction) {
+            stuck.push(transaction.app.to_string());
+        }
+    }
+    if clear_stale_markers(layout, &driver.journal)? {
+        driver
+            .units
+            .reload()
+            .await
+            .map_err(|failure| anyhow::anyhow!(failure.message))?;
+    }
+    if stuck.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "what is in force could not be put back for {}: look at /etc/venvd/committed, then start the units",
+        stuck.join(", ")
+    )
+}
+
+/// Returns whether the committed link names one of the two sides, as the end of the transaction says.
+fn is_decided(layout: &Layout, transaction: &Transaction) -> bool {
+    let committed = links::read(layout, Link::Committed, &transaction.app).ok().flatten();
+    committed == transaction.from || transaction.state.failures().0.is_none() && committed == transaction.to
+}
+
+/// Takes away markers to which there is no open transaction; returns whether there were any.
+fn clear_stale_markers(layout: &Layout, journal: &Journal) -> anyhow::Result<bool> {
+    let (open, _) = journal.open()?;
+    let directory = layout.on_disk("/etc/venvd/pending");
+    let entries = match fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error).with_context(|| format!("cannot list {directory:?}")),
+    };
+    let mut cleared = false;
+    for entry in entries {
+        let name = entry.with_context(|| format!("cannot list {directory:?}"))?.file_name();
+        let Some(app) = name.to_str().and_then(|name| name.parse::<AppName>().ok()) else {
+            continue;
+        };
+        let is_open = open.iter().any(|transaction| transaction.app == app);
+        if !is_open && Lock::try_exclusive(&layout.app_lock(&app))?.is_some() {
+            tracing::warn!("{app}: a marker of an activation that is over is taken away");
+            atomic::remove(&layout.pending(&app))?;
+            cleared = true;
+        }
+    }
+    Ok(cleared)
+}
+
+/// The units at boot: none of the apps' runs yet, and systemd starts them itself when we are done.
+#[derive(Debug)]
+pub(crate) struct AtBoot;
+
+impl Units for AtBoot {
+    async fn reload(&self) -> Result<(), Failure> {
+        // As a child process, since it speaks with PID 1 over its private socket: the bus may not be there yet, and
+        // must not be needed for services to start.
+        let output = Command::new("systemctl")
+            .arg("daemon-reload")
+            .output()
+            .map_err(|error| Failure::new(Code::INTERNAL, format!("cannot run systemctl: {error}")))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(Failure::new(
+            Code::INTERNAL,
+            format!("`systemctl daemon-reload` failed ({}): {}", output.status, said.trim()),
+        ))
+    }
+
+    async fn capture(&self, _: &App) -> Result<Vec<CapturedUnit>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn stop(&self, _: &Transaction) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn restart(&self, _: &Transaction) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn start(&self, _: &Transaction) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {
+        Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests;

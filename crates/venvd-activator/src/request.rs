@@ -1,0 +1,246 @@
+//! What was asked for, and the transaction that follows from it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use venvd_app::definition::Health;
+use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::{AppName, Tag, VenvName};
+use venvd_bus::{Cause, Code, JobReport, Kind, Stage};
+use venvd_fs::report;
+
+use crate::host::Host;
+use crate::machine::{Case, Failure, Rollback, State};
+use crate::transaction::{Transaction, boot_id, now};
+
+/// What was asked for, by whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Request {
+    pub(crate) app: AppName,
+    pub(crate) ask: Ask,
+    pub(crate) cause: Cause,
+    pub(crate) caller_uid: Option<u32>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Ask {
+    /// This venv.
+    Activate(Tag),
+    /// What the active link says, read as this just now.
+    Follow(PathBuf),
+    /// The venv that was in force before.
+    Rollback,
+    /// The app on.
+    Enable,
+    /// The app off.
+    Disable,
+}
+
+impl Request {
+    fn kind(&self) -> Kind {
+        match self.ask {
+            Ask::Enable => Kind::Enable,
+            Ask::Disable => Kind::Disable,
+            _ => Kind::Activate,
+        }
+    }
+
+    /// Returns the report of a job that waits for the one before it.
+    pub(crate) fn queued(&self, id: u32) -> JobReport {
+        JobReport {
+            id,
+            app: self.app.clone(),
+            kind: self.kind(),
+            from: None,
+            to: match &self.ask {
+                Ask::Activate(tag) => Some(tag.clone()),
+                _ => None,
+            },
+            cause: self.cause,
+            caller_uid: self.caller_uid,
+            state: Stage::Queued,
+            result: None,
+            code: None,
+            message: None,
+            units: Vec::new(),
+            started: now(),
+            ended: None,
+        }
+    }
+
+    /// Returns the transaction, and why it can't work where that is plain already; only reads.
+    pub(crate) fn prepare(&self, host: &Host, id: u32) -> (Transaction, Option<Failure>) {
+        let mut objection = None;
+        let mut object = |failure: Failure| {
+            objection.get_or_insert(failure);
+        };
+        let from = links::read(host.layout(), Link::Committed, &self.app).unwrap_or_else(|error| {
+            // The generator does not follow it either, so nothing is in force; and this is how it gets right again.
+            tracing::warn!("{}: nothing is in force: {}", self.app, report(&error));
+            None
+        });
+        let to = self.target(host, from.as_ref()).unwrap_or_else(|failure| {
+            object(failure);
+            None
+        });
+        let (health, enabled) = match host.app(&self.app) {
+            Ok((app, enabled)) => (app.health, enabled),
+            Err(failure) => {
+                object(failure);
+                (Health::default(), false)
+            }
+        };
+        let switch = host.switch(&self.app).unwrap_or_else(|failure| {
+            object(failure);
+            None
+        });
+        let case = Case {
+            kind: self.kind(),
+            enabled,
+            from: from.is_some(),
+            to: to.is_some(),
+            same: to == from,
+            rollback: if health.rollback {
+                Rollback::Automatic
+            } else {
+                Rollback::Never
+            },
+            timeout: health.timeout.max(Duration::from_millis(1)),
+        };
+        let transaction = Transaction {
+            id,
+            boot: boot_id(host.layout()),
+            app: self.app.clone(),
+            cause: self.cause,
+            caller_uid: self.caller_uid,
+            case,
+            state: State::default(),
+            from,
+            to,
+            asked: match &self.ask {
+                Ask::Follow(target) => Some(target.clone()),
+                _ => None,
+            },
+            switch,
+            settle: health.settle,
+            captured: Vec::new(),
+            units: Vec::new(),
+            started: now(),
+            ended: None,
+        };
+        (transaction, objection)
+    }
+
+    fn target(&self, host: &Host, committed: Option<&VenvPath>) -> Result<Option<VenvPath>, Failure> {
+        let layout = host.layout();
+        match &self.ask {
+            Ask::Activate(tag) => {
+                let name = VenvName::new(self.app.clone(), tag.clone())
+                    .map_err(|error| Failure::new(Code::NO_SUCH_VENV, error.to_string()))?;
+                let found = VenvPath::find(layout, &name);
+                Ok(Some(found.unwrap_or_else(|| VenvPath::local(name))))
+            }
+            Ask::Follow(_) => Ok(links::read(layout, Link::Active, &self.app)?),
+            Ask::Rollback => match links::read(layout, Link::Previous, &self.app)? {
+                Some(previous) => Ok(Some(previous)),
+                None => Err(Failure::new(
+                    Code::NO_PREVIOUS,
+                    format!(
+                        "{} has no previous venv; name one: `venvctl activate {}:TAG`",
+                        self.app, self.app
+                    ),
+                )),
+            },
+            Ask::Enable => {
+                let active = links::read(layout, Link::Active, &self.app)?;
+                Ok(active.or_else(|| committed.cloned()))
+            }
+            Ask::Disable => Ok(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use venvd_app::Layout;
+    use venvd_fs::Root;
+
+    fn host(definition: Option<&str>) -> (tempfile::TempDir, Host) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        if let Some(text) = definition {
+            let path = layout.on_disk("/etc/venvd/apps/nova.toml");
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        (directory, Host::new(&layout))
+    }
+
+    fn request(ask: Ask) -> Request {
+        Request {
+            app: "nova".parse().unwrap(),
+            ask,
+            cause: Cause::Dbus,
+            caller_uid: Some(0),
+        }
+    }
+
+    fn venv(tag: &str) -> VenvPath {
+        VenvPath::local(format!("nova:{tag}").parse().unwrap())
+    }
+
+    #[test]
+    fn objections() {
+        let table = [
+            (None, Ask::Disable, Code::UNKNOWN_APP),
+            (Some("x = 1"), Ask::Enable, Code::APP_BROKEN),
+            (Some("enabled = true"), Ask::Rollback, Code::NO_PREVIOUS),
+        ];
+        for (definition, ask, code) in table {
+            let (_directory, host) = host(definition);
+            let (transaction, objection) = request(ask.clone()).prepare(&host, 1);
+            assert_eq!(objection.unwrap().code.as_str(), code, "{ask:?}");
+            assert!(!transaction.case.to);
+        }
+        let (_directory, host) = host(Some("enabled = true"));
+        let link = Link::Active.path(host.layout(), &"nova".parse().unwrap());
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink("/tmp", &link).unwrap();
+        let (transaction, objection) = request(Ask::Follow("/tmp".into())).prepare(&host, 1);
+        assert_eq!(objection.unwrap().code.as_str(), Code::BAD_LINK);
+        assert_eq!(transaction.asked, Some("/tmp".into()));
+    }
+
+    #[test]
+    fn what_is_asked_for_and_what_it_is_compared_with() {
+        let (_directory, host) = host(Some("enabled = true\n[health]\nsettle = \"300ms\"\nrollback = false"));
+        let app: AppName = "nova".parse().unwrap();
+        for (link, tag) in [(Link::Committed, "1"), (Link::Active, "2"), (Link::Previous, "3")] {
+            links::set(host.layout(), link, &app, Some(&venv(tag))).unwrap();
+        }
+        let table = [
+            (Ask::Activate("1".parse().unwrap()), Some("1"), true),
+            (Ask::Activate("9".parse().unwrap()), Some("9"), false),
+            (Ask::Follow(venv("2").path()), Some("2"), false),
+            (Ask::Rollback, Some("3"), false),
+            (Ask::Enable, Some("2"), false),
+            (Ask::Disable, None, false),
+        ];
+        for (ask, to, same) in table {
+            let (transaction, objection) = request(ask.clone()).prepare(&host, 1);
+            assert_eq!(objection, None);
+            assert_eq!(transaction.to, to.map(venv), "{ask:?}");
+            assert_eq!(transaction.from, Some(venv("1")));
+            let case = transaction.case;
+            assert_eq!(
+                (case.same, case.enabled, case.rollback),
+                (same, true, Rollback::Never),
+                "{ask:?}"
+            );
+            assert_eq!(transaction.settle, Duration::from_millis(300));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The D-Bus interface `org.venvd1.Manager`.
+
+#![expect(
+    clippy::too_many_arguments,
+    reason = "a method has those of its D-Bus signature, and the header"
+)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use venvd_app::{AppName, Tag};
+use venvd_bus::{Cause, JobReport, MANAGER_PATH, job_path};
+use venvd_fs::report;
+use zbus::fdo::{self, DBusProxy};
+use zbus::message::Header;
+use zbus::names::BusName;
+use zbus::object_server::SignalEmitter;
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
+
+use crate::actor::Announce;
+use crate::desk::Desk;
+use crate::request::{Ask, Request};
+
+/// The object at `/org/venvd1`.
+#[derive(Debug)]
+pub(crate) struct Manager {
+    desk: Arc<Desk>,
+    connection: Connection,
+}
+
+impl Manager {
+    /// Returns the object in front of a desk.
+    pub(crate) fn new(desk: &Arc<Desk>, connection: &Connection) -> Self {
+        Self {
+            desk: Arc::clone(desk),
+            connection: connection.clone(),
+        }
+    }
+
+    /// Takes a request of this caller, if he may: without polkit, root alone.
+    async fn submit(&self, header: &Header<'_>, (app, ask, cause): (&str, Ask, Cause)) -> fdo::Result<OwnedObjectPath> {
+        let caller_uid = self.caller(header).await?;
+        if caller_uid != 0 {
+            return Err(fdo::Error::AccessDenied(
+                "only root may change which venv is in force".to_owned(),
+            ));
+        }
+        let request = Request {
+            app: app.parse::<AppName>().map_err(invalid)?,
+            ask,
+            cause,
+            caller_uid: Some(caller_uid),
+        };
+        let id = self
+            .desk
+            .submit(request)
+            .ok_or_else(|| fdo::Error::Failed("venvd is about to end; ask again".to_owned()))?;
+        OwnedObjectPath::try_from(job_path(id)).map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    async fn caller(&self, header: &Header<'_>) -> fdo::Result<u32> {
+        let sender = header
+            .sender()
+            .ok_or_else(|| fdo::Error::AccessDenied("the call has no sender".to_owned()))?;
+        DBusProxy::new(&self.connection)
+            .await?
+            .get_connection_unix_user(BusName::from(sender.clone()))
+            .await
+    }
+}
+
+// The comments on methods are part of the introspection data.
+#[interface(name = "org.venvd1.Manager")]
+impl Manager {
+    /// Asks for the venv `app:tag` to be in force. Option `cause` (string): `dbus` or `apply`.
+    #[zbus(out_args("job"))]
+    async fn activate(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        app: &str,
+        tag: &str,
+        options: HashMap<String, OwnedVariant>,
+    ) -> fdo::Result<OwnedObjectPath> {
+        let tag = tag.parse::<Tag>().map_err(invalid)?;
+        let cause = cause_of(&options)?;
+        self.submit(&header, (app, Ask::Activate(tag), cause)).await
+    }
+
+    /// Asks for the venv that was in force before.
+    #[zbus(out_args("job"))]
+    async fn rollback(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
+        self.submit(&header, (app, Ask::Rollback, Cause::Rollback)).await
+    }
+
+    /// Makes units, sudoers and rootwrap of an app follow its venv.
+    #[zbus(out_args("job"))]
+    async fn enable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
+        self.submit(&header, (app, Ask::Enable, Cause::Dbus)).await
+    }
+
+    /// Puts units, sudoers and rootwrap of an app back to what the distribution made them.
+    #[zbus(out_args("job"))]
+    async fn disable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
+        self.submit(&header, (app, Ask::Disable, Cause::Dbus)).await
+    }
+
+    /// Returns how a job is, or how it ended, as JSON.
+    #[zbus(out_args("report"))]
+    async fn get_job(&self, #[zbus(header)] header: Header<'_>, id: u32) -> fdo::Result<String> {
+        // What failed, and why, may name files that only root may read.
+        if self.caller(&header).await? != 0 {
+            return Err(fdo::Error::AccessDenied("only root may look at jobs".to_owned()));
+        }
+        let found = self
+            .desk
+            .report(id)
+            .map_err(|error| fdo::Error::Failed(report(&error)))?;
+        let found = found.ok_or_else(|| fdo::Error::InvalidArgs(format!("there is no job {id}, or it is long ago")))?;
+        found.to_json().map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
+    /// A job has ended: done, refused, rolled-back or failed.
+    #[zbus(signal)]
+    async fn job_removed(
+        emitter: &SignalEmitter<'_>,
+        id: u32,
+        job: OwnedObjectPath,
+        app: &str,
+        result: &str,
+    ) -> zbus::Result<()>;
+
+    /// The version of venvd that runs.
+    #[zbus(property(emits_changed_signal = "const"))]
+    async fn version(&self) -> &str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// Announces the ends of jobs on a bus.
+#[derive(Debug)]
+pub(crate) struct Bus(pub(crate) Connection);
+
+impl Announce for Bus {
+    async fn announce(&self, report: &JobReport) {
+        let Some(result) = report.result else { return };
+        let told = async {
+            let emitter = SignalEmitter::new(&self.0, MANAGER_PATH)?;
+            let job = OwnedObjectPath::try_from(job_path(report.id))?;
+            Manager::job_removed(&emitter, report.id, job, report.app.as_str(), result.as_str()).await
+        };
+        if let Err(error) = told.await {
+            tracing::warn!("nobody is told that job {} ended: {error}", report.id);
+        }
+    }
+}
+
+fn cause_of(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Cause> {
+    let mut cause = Cause::Dbus;
+    for (option, value) in options {
+        match (option.as_str(), <&str>::try_from(&**value)) {
+            ("cause", Ok("dbus")) => cause = Cause::Dbus,
+            ("cause", Ok("apply")) => cause = Cause::Apply,
+            ("cause", _) => return Err(invalid("the option cause is \"dbus\" or \"apply\"")),
+            _ => return Err(invalid(format!("there is no option {option:?}"))),
+        }
+    }
+    Ok(cause)
+}
+
+fn invalid(error: impl ToString) -> fdo::Error {
+    fdo::Error::InvalidArgs(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::Variant;
+
+    #[test]
+    fn options_are_known_or_refused() {
+        let options = |key: &str, value: Variant<'_>| HashMap::from([(key.to_owned(), value.try_to_owned().unwrap())]);
+        assert_eq!(cause_of(&HashMap::new()).unwrap(), Cause::Dbus);
+        assert_eq!(cause_of(&options("cause", "apply".into())).unwrap(), Cause::Apply);
+        for bad in [
+            options("cause", "boot".into()),
+            options("cause", 1u32.into()),
+            options("force", true.into()),
+        ] {
+            assert!(matches!(cause_of(&bad), Err(fdo::Error::InvalidArgs(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! systemd over D-Bus: jobs, states, the runtime target that starts a set of units in one transaction.
+//!
+//! Restarting units one call at a time does not respect `After=` and `Requires=`, however the calls are sent: only
+//! what is in one transaction is ordered. So everything goes through a target.
+
+mod jobs;
+mod members;
+mod proxies;
+mod settle;
+mod target;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use venvd_app::{App, AppName, Layout, Tag, UnitName};
+use venvd_bus::{Code, Kind, UnitReport};
+use zbus::Connection;
+
+use self::jobs::{Ended, Jobs, Lost};
+use self::proxies::ManagerProxy;
+use self::settle::{Expected, Verdict, Window, hint};
+use self::target::RuntimeTarget;
+use crate::machine::{Failure, Side};
+use crate::transaction::{CapturedUnit, Transaction};
+use crate::units::Units;
+
+/// Reloading runs all generators and reads all units; NixOS found 25 s too short for large hosts.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// How often the settle window looks. A look is two calls per unit.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// systemd, reached over the system bus.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    connection: Connection,
+    manager: ManagerProxy<'static>,
+    jobs: Jobs,
+    layout: Layout,
+    targets: AtomicU32,
+}
+
+impl Systemd {
+    /// Begins to listen to systemd on this connection.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub(crate) async fn new(connection: &Connection, layout: &Layout) -> zbus::Result<Self> {
+        let manager = ManagerProxy::new(connection).await?;
+        let jobs = Jobs::listen(&manager).await?;
+        Ok(Self {
+            connection: connection.clone(),
+            manager,
+            jobs,
+            layout: layout.clone(),
+            targets: AtomicU32::new(0),
+        })
+    }
+
+    /// Returns what ends when the bus goes away, after which nothing here works any more.
+    pub(crate) fn lost(&self) -> Lost {
+        self.jobs.lost()
+    }
+
+    /// Forgets earlier failures, so that the start limit doesn't count them: our restarts are not a crash loop.
+    async fn forget_failures(&self, units: &[CapturedUnit]) {
+        for unit in units {
+            // Units that aren't loaded have no failures; the start says what is wrong, if anything is.
+            if let Err(error) = self.manager.reset_failed_unit(unit.unit.as_str()).await {
+                tracing::debug!("cannot reset {}: {error}", unit.unit);
+            }
+        }
+    }
+
+    async fn run(&self, unit: &str, job: &str) -> Result<(), Failure> {
+        let ended = self.jobs.run(&self.manager, (unit, job)).await?;
+        let bad: Vec<_> = ended.into_iter().filter(|end| !end.is_well()).collect();
+        if bad.is_empty() {
+            return Ok(());
+        }
+        Err(self.failed_jobs(job, &bad).await)
+    }
+
+    async fn failed_jobs(&self, job: &str, bad: &[Ended]) -> Failure {
+        let mut units = Vec::new();
+        for end in bad {
+            // The target only fails because of others.
+            let Ok(unit) = end.unit.parse::<UnitName>() else {
+                continue;
+            };
+            if unit.kind() == "target" && bad.len() > 1 {
+                continue;
+            }
+            let state = match members::observe(&self.connection, &self.manager, &unit).await {
+                Ok(observation) => observation.describe(),
+                Err(error) => format!("its state is unknown: {error}"),
+            };
+            units.push(UnitReport {
+                result: format!("{} of its {job} job; {state}", end.result),
+                unit,
+            });
+        }
+        let each: Vec<_> = units
+            .iter()
+            .map(|report| format!("{}: {}", report.unit, report.result))
+            .collect();
+        Failure {
+            message: format!("{}; {}", each.join("; "), hint(&units)),
+            units,
+            ..Failure::new(Code::JOB_FAILED, "")
+        }
+    }
+
+    /// Returns those of the captured units that follow the app's target now; of the others, why they don't.
+    async fn followers(&self, transaction: &Transaction) -> Result<Vec<CapturedUnit>, Failure> {
+        let target = target_of(&transaction.app);
+        let mut followers = Vec::new();
+        for captured in &transaction.captured {
+            let follows = members::is_part_of(&self.connection, &self.manager, (&captured.unit, &target))
+                .await
+                .map_err(|error| unanswered(&format!("look at {}", captured.unit), &error))?;
+            if follows {
+                followers.push(captured.clone());
+            } else if let Some(reason) = target::skipped(&self.layout, &transaction.app, &captured.unit) {
+                return Err(Failure {
+                    units: vec![UnitReport {
+                        unit: captured.unit.clone(),
+                        result: reason.clone(),
+                    }],
+                    ..Failure::new(
+                        Code::UNIT_SKIPPED,
+                        format!("{} can't run from the venv: {reason}", captured.unit),
+                    )
+                });
+            } else {
+                tracing::info!("{} does not follow {target}, so it is left alone", captured.unit);
+            }
+        }
+        Ok(followers)
+    }
+
+    /// Returns the units that must be up, and what they must run, on that side.
+    async fn expected(&self, transaction: &Transaction, side: Side) -> Result<Vec<Expected>, Failure> {
+        let tag = tag_of(transaction, side);
+        let units = match tag {
+            Some(_) => self.followers(transaction).await?,
+            None => transaction.captured.clone(),
+        };
+        let expected = units.into_iter().map(|captured| Expected {
+            tag: tag.clone().filter(|_| captured.tagged),
+            unit: captured.unit,
+            before: captured.invocation,
+        });
+        Ok(expected.collect())
+    }
+}
+
+impl Units for Systemd {
+    async fn reload(&self) -> Result<(), Failure> {
+        self.manager
+            .reload()
+            .await
+            .map_err(|error| unanswered("reload its units", &error))
+    }
+
+    async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure> {
+        members::capture(&self.connection, &self.manager, app)
+            .await
+            .map_err(|error| unanswered(&format!("list the units of {}", app.name), &error))
+    }
+
+    async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
+        self.run(&target_of(&transaction.app), "stop").await
+    }
+
+    async fn restart(&self, transaction: &Transaction) -> Result<(), Failure> {
+        if self.followers(transaction).await?.is_empty() {
+            return Ok(());
+        }
+        self.forget_failures(&transaction.captured).await;
+        self.run(&target_of(&transaction.app), "restart").await
+    }
+
+    async fn start(&self, transaction: &Transaction) -> Result<(), Failure> {
+        self.forget_failures(&transaction.captured).await;
+        let number = self.targets.fetch_add(1, Ordering::Relaxed);
+        let target = RuntimeTarget::write(&self.layout, (transaction.id, number), &transaction.captured)
+            .map_err(|error| Failure::new(Code::INTERNAL, venvd_fs::report(&error)))?;
+        let result = self.run(target.name(), "start").await;
+        // It holds nothing: what it wanted runs on.
+        if let Err(failure) = self.run(target.name(), "stop").await {
+            tracing::debug!("{}: {}", target.name(), failure.message);
+        }
+        result
+    }
+
+    async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure> {
+        let expected = self.expected(transaction, side).await?;
+        if expected.is_empty() {
+            return Ok(Vec::new());
+        }
+        let units: Vec<UnitName> = expected.iter().map(|unit| unit.unit.clone()).collect();
+        let mut window = Window::new(expected, side, transaction.settle);
+        let begun = Instant::now();
+        let mut interval = tokio::time::interval(LOOK.min(transaction.settle / 4).max(Duration::from_millis(10)));
+        loop {
+            interval.tick().await;
+            let mut seen = BTreeMap::new();
+            for unit in &units {
+                let observation = members::observe(&self.connection, &self.manager, unit)
+                    .await
+                    .map_err(|error| unanswered(&format!("look at {unit}"), &error))?;
+                seen.insert(unit.clone(), observation);
+            }
+            match window.look(begun.elapsed(), &seen) {
+                Verdict::Wait => {}
+                Verdict::Healthy(reports) => return Ok(reports),
+                Verdict::Unhealthy(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+/// Returns the target that stops and restarts the units of an app together; the generator writes it.
+fn target_of(app: &AppName) -> String {
+    format!("venvd-{app}.target")
+}
+
+/// Returns the tag that units run on that side, if the app is on there.
+fn tag_of(transaction: &Transaction, side: Side) -> Option<Tag> {
+    let (on, venv) = match side {
+        Side::New => (transaction.case.kind != Kind::Disable, &transaction.to),
+        Side::Old => (transaction.case.enabled, &transaction.from),
+    };
+    venv.as_ref().filter(|_| on).map(|venv| venv.name().tag().clone())
+}
+
+fn unanswered(what: &str, error: &zbus::Error) -> Failure {
+    Failure::new(
+        Code::INTERNAL,
+        format!("systemd was asked to {what}, and says: {error}"),
+    )
+}

@@ -1,0 +1,46 @@
+//! The part of systemd's D-Bus interface that venvd uses, see org.freedesktop.systemd1(5).
+
+use zbus::{OwnedObjectPath, proxy};
+
+/// A unit in `ListUnitsByPatterns`.
+pub(super) type Listed = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    OwnedObjectPath,
+    u32,
+    String,
+    OwnedObjectPath,
+);
+
+/// A job in `EnqueueUnitJob`: id, job, unit, the unit's path, type.
+pub(super) type AffectedJob = (u32, OwnedObjectPath, String, OwnedObjectPath, String);
+
+/// The answer of `EnqueueUnitJob`: the job asked for, and all others of its transaction.
+pub(super) type Enqueued = (u32, OwnedObjectPath, String, OwnedObjectPath, String, Vec<AffectedJob>);
+
+#[proxy(
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1",
+    interface = "org.freedesktop.systemd1.Manager"
+)]
+pub(super) trait Manager {
+    /// Asks for signals.
+    fn subscribe(&self) -> zbus::Result<()>;
+    /// Runs the generators and reads all units anew; answers when that is done.
+    fn reload(&self) -> zbus::Result<()>;
+    /// Forgets that a unit failed, and how often it was started.
+    fn reset_failed_unit(&self, name: &str) -> zbus::Result<()>;
+    /// Returns a unit's object, reading its file if it wasn't in memory.
+    fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
+    /// Returns the loaded units whose name matches.
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Listed>>;
+    /// Starts one transaction.
+    fn enqueue_unit_job(&self, name: &str, job_type: &str, mode: &str) -> zbus::Result<Enqueued>;
+    /// A job has ended.
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
+}

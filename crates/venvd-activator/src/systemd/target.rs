@@ -1,0 +1,124 @@
+//! The runtime target that starts a set of units, and what the generator says of units.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use venvd_app::{AppName, Layout, UnitName};
+use venvd_fs::atomic;
+
+use crate::transaction::CapturedUnit;
+
+const REPORT: &str = "/run/systemd/generator/venvd-report.json";
+
+/// A target in `/run` that wants a set of units, gone when dropped.
+///
+/// Targets can't be transient units; but systemd finds a new file by itself, without a reload.
+#[derive(Debug)]
+pub(super) struct RuntimeTarget {
+    name: String,
+    path: PathBuf,
+}
+
+impl RuntimeTarget {
+    /// Writes the target number `number` of a transaction.
+    pub(super) fn write(
+        layout: &Layout,
+        (transaction, number): (u32, u32),
+        units: &[CapturedUnit],
+    ) -> Result<Self, venvd_fs::Error> {
+        let name = format!("venvd-txn-{transaction}-{number}.target");
+        let path = layout.on_disk("/run/systemd/system").join(&name);
+        let units: Vec<_> = units.iter().map(|captured| captured.unit.as_str()).collect();
+        let units = units.join(" ");
+        let text = format!(
+            "# Written by venvd for one activation, and removed with it\n[Unit]\n\
+             Description=Units that activation {transaction} of venvd starts\n\
+             DefaultDependencies=no\nWants={units}\nAfter={units}\n"
+        );
+        atomic::write(&path, text.as_bytes(), 0o644)?;
+        Ok(Self { name, path })
+    }
+
+    /// Returns its unit name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for RuntimeTarget {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!("cannot remove {:?}: {error}", self.path);
+        }
+    }
+}
+
+/// Returns why the generator left a unit as it was, unless an administrator told it to.
+///
+/// The report is for people first, so whatever is not as expected in it counts as nothing said.
+pub(super) fn skipped(layout: &Layout, app: &AppName, unit: &UnitName) -> Option<String> {
+    let text = fs::read(layout.on_disk(REPORT)).ok()?;
+    let report: Value = serde_json::from_slice(&text).ok()?;
+    let units = report.get("apps")?.get(app.as_str())?.get("units")?;
+    let template = template_of(unit);
+    let state = units.get(unit.as_str()).or_else(|| units.get(template?))?;
+    let reason = state.get("reason")?.as_str()?;
+    // A drop-in of ours that is masked by name is the administrator's way to keep a unit out.
+    (!reason.starts_with("switched off")).then(|| reason.to_owned())
+}
+
+fn template_of(unit: &UnitName) -> Option<String> {
+    let (stem, kind) = unit.as_str().rsplit_once('.')?;
+    let (name, _) = stem.split_once('@')?;
+    Some(format!("{name}@.{kind}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use venvd_fs::Root;
+
+    #[test]
+    fn the_target_is_there_as_long_as_it_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        let captured = crate::transaction::tests::example(7).captured;
+        let target = RuntimeTarget::write(&layout, (7, 0), &captured).unwrap();
+        let path = directory.path().join("run/systemd/system").join(target.name());
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains("Wants=nova-api.service\nAfter=nova-api.service\n"),
+            "{text}"
+        );
+        drop(target);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn reads_what_the_generator_skipped() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        let (app, unit): (AppName, UnitName) = ("nova".parse().unwrap(), "a.service".parse().unwrap());
+        assert_eq!(skipped(&layout, &app, &unit), None);
+        let report = r#"{"apps": {"nova": {"state": "in-force", "units": {
+            "a.service": {"state": "skipped", "reason": "no program"},
+            "b@.service": {"state": "skipped", "reason": "of the template"},
+            "c.service": {"state": "skipped", "reason": "switched off by /etc/x"},
+            "d.service": {"state": "exec"}}}}}"#;
+        atomic::write(&layout.on_disk(REPORT), report.as_bytes(), 0o644).unwrap();
+        for (unit, expected) in [
+            ("a.service", Some("no program")),
+            ("b@1.service", Some("of the template")),
+            ("c.service", None),
+            ("d.service", None),
+            ("e.service", None),
+        ] {
+            assert_eq!(
+                skipped(&layout, &app, &unit.parse().unwrap()).as_deref(),
+                expected,
+                "{unit}"
+            );
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What a transaction does with units, whoever does it: systemd over D-Bus, or almost nobody at boot.
+
+use venvd_app::App;
+use venvd_bus::UnitReport;
+
+use crate::machine::{Captured, Failure, Side};
+use crate::transaction::{CapturedUnit, Transaction};
+
+/// Stops, starts and watches the units of an app.
+pub(crate) trait Units {
+    /// Lets systemd read its units anew.
+    async fn reload(&self) -> Result<(), Failure>;
+
+    /// Returns the units of an app that run, or were meant to.
+    async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure>;
+
+    /// Stops the units of the app that belong to its target.
+    async fn stop(&self, transaction: &Transaction) -> Result<(), Failure>;
+
+    /// Restarts those of them that run.
+    async fn restart(&self, transaction: &Transaction) -> Result<(), Failure>;
+
+    /// Starts the captured units.
+    async fn start(&self, transaction: &Transaction) -> Result<(), Failure>;
+
+    /// Waits until the captured units were up, unchanged, for the settle window.
+    async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure>;
+}
+
+/// Returns what the captured units mean for the course of a transaction.
+pub(crate) fn summary(units: &[CapturedUnit]) -> Captured {
+    if units.is_empty() {
+        Captured::Nothing
+    } else if units.iter().all(|unit| unit.running) {
+        Captured::Running
+    } else {
+        Captured::Mixed
+    }
+}

@@ -1,0 +1,207 @@
+//! Notices flips: inotify on the directory of active links.
+//!
+//! On the directory, not on the links: `mv -T`, `ln -sfn` and Ansible all replace the link, and a watch on it would be
+//! on the old inode. An event only means "look again"; so it doesn't matter which events come, how often, or whether
+//! some were lost (inotify(7), "Limitations and caveats").
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use venvd_fs::{IoContext, atomic};
+
+/// How long to wait before the directory is watched anew when that failed.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A watch on a directory. It blocks, so it has a thread of its own.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    directory: PathBuf,
+    inotify: Inotify,
+}
+
+impl Watch {
+    /// Begins to watch a directory, which is made (0755) where missing. Look at it after this, not before.
+    ///
+    /// # Errors
+    /// When it can't be made or watched.
+    pub(crate) fn new(directory: &Path) -> Result<Self, venvd_fs::Error> {
+        Ok(Self {
+            inotify: arm(directory)?,
+            directory: directory.to_owned(),
+        })
+    }
+
+    /// Waits until something in the directory may have changed.
+    ///
+    /// # Errors
+    /// When the watch itself is broken.
+    pub(crate) fn changed(&mut self) -> io::Result<()> {
+        loop {
+            match look(&self.inotify)? {
+                Seen::Nothing => {}
+                Seen::Change => return Ok(()),
+                Seen::Gone => {
+                    self.arm_again();
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// The directory was moved, removed or unmounted, or events were lost: begins anew, however long it takes.
+    fn arm_again(&mut self) {
+        loop {
+            match arm(&self.directory) {
+                Ok(inotify) => {
+                    self.inotify = inotify;
+                    return;
+                }
+                Err(error) => tracing::error!("flips are not noticed now: {}", venvd_fs::report(&error)),
+            }
+            std::thread::sleep(RETRY);
+        }
+    }
+}
+
+enum Seen {
+    Nothing,
+    Change,
+    Gone,
+}
+
+/// Waits for events and reads those that are there.
+fn look(inotify: &Inotify) -> io::Result<Seen> {
+    let events = loop {
+        match inotify.read_events() {
+            Ok(events) => break events,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    let gone = AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_IGNORED
+        | AddWatchFlags::IN_UNMOUNT
+        | AddWatchFlags::IN_Q_OVERFLOW;
+    // Names that begin with a dot are links in the making.
+    let is_hidden = |name: &std::ffi::OsString| name.as_encoded_bytes().starts_with(b".");
+    if events.iter().any(|event| event.mask.intersects(gone)) {
+        Ok(Seen::Gone)
+    } else if events.iter().all(|event| event.name.as_ref().is_some_and(is_hidden)) {
+        Ok(Seen::Nothing)
+    } else {
+        Ok(Seen::Change)
+    }
+}
+
+fn arm(directory: &Path) -> Result<Inotify, venvd_fs::Error> {
+    atomic::create_directories(directory, 0o755)?;
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC).at("watch", directory)?;
+    let what = AddWatchFlags::IN_MOVED_TO
+        | AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_MOVE_SELF
+        | AddWatchFlags::IN_DELETE_SELF
+        | AddWatchFlags::IN_ONLYDIR;
+    inotify.add_watch(directory, what).at("watch", directory)?;
+    Ok(inotify)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc::{self, Receiver};
+    use std::time::Instant;
+
+    const SOON: Duration = Duration::from_secs(10);
+    const QUIET: Duration = Duration::from_millis(50);
+
+    fn flip(directory: &Path, target: &str) {
+        let temporary = directory.join(".nova.tmp");
+        symlink(target, &temporary).unwrap();
+        fs::rename(&temporary, directory.join("nova")).unwrap();
+    }
+
+    /// Watches on a thread of its own, which ends with the test.
+    fn watch(directory: &Path) -> Receiver<()> {
+        let mut watch = Watch::new(directory).unwrap();
+        let (told, changes) = mpsc::channel();
+        std::thread::spawn(move || while watch.changed().is_ok() && told.send(()).is_ok() {});
+        changes
+    }
+
+    /// Waits for a change, and for all that belongs to it.
+    fn settle(changes: &Receiver<()>) {
+        changes.recv_timeout(SOON).unwrap();
+        while changes.recv_timeout(QUIET).is_ok() {}
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_and_all_ways_to_flip_are_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = directory.path().join("etc/venvd/active");
+        let changes = watch(&links);
+        assert!(changes.recv_timeout(QUIET).is_err());
+        let link = links.join("nova");
+        let elsewhere = directory.path().join("elsewhere");
+        let ways: [&dyn Fn(); 4] = [
+            &|| symlink("v1", &link).unwrap(),
+            &|| flip(&links, "v2"),
+            &|| {
+                fs::remove_file(&link).unwrap();
+                symlink("v3", &link).unwrap();
+            },
+            &|| {
+                symlink("v4", &elsewhere).unwrap();
+                fs::rename(&elsewhere, &link).unwrap();
+            },
+        ];
+        for way in ways {
+            way();
+            settle(&changes);
+        }
+        symlink("v5", links.join(".CuXXXXXX")).unwrap();
+        assert!(changes.recv_timeout(QUIET).is_err(), "a link in the making");
+    }
+
+    #[test]
+    fn of_a_hundred_flips_the_last_one_is_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = directory.path().join("active");
+        let changes = watch(&links);
+        let flips = links.clone();
+        let flipping = std::thread::spawn(move || {
+            for number in 0..100 {
+                flip(&flips, &format!("v{number}"));
+            }
+        });
+        let begun = Instant::now();
+        let mut last = PathBuf::new();
+        while last != Path::new("v99") {
+            assert!(begun.elapsed() < SOON, "stuck at {last:?}");
+            changes.recv_timeout(SOON).unwrap();
+            last = fs::read_link(links.join("nova")).unwrap();
+        }
+        flipping.join().unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_is_moved_or_removed_is_made_and_watched_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = directory.path().join("active");
+        let changes = watch(&links);
+        fs::rename(&links, directory.path().join("away")).unwrap();
+        settle(&changes);
+        flip(&links, "v1");
+        settle(&changes);
+        fs::remove_dir_all(&links).unwrap();
+        settle(&changes);
+        flip(&links, "v2");
+        settle(&changes);
+        assert_eq!(fs::read_link(links.join("nova")).unwrap(), Path::new("v2"));
+    }
+}
