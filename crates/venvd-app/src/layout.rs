@@ -96,10 +96,10 @@ impl Layout {
         self.on_disk(format!("/run/venvd/{app}.lock"))
     }
 
-    /// Returns the lock file for whoever adds or removes venvs.
+    /// Returns the lock file for whoever adds or removes venvs. No app name begins with an underscore.
     #[must_use]
     pub fn store_lock(&self) -> PathBuf {
-        self.on_disk("/run/venvd/store.lock")
+        self.on_disk("/run/venvd/_store.lock")
     }
 
     /// Returns the app's sudoers file.
