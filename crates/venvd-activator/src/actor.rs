@@ -135,7 +135,8 @@ fn flips(layout: &Layout) -> Result<Vec<(AppName, PathBuf)>, venvd_fs::Error> {
             continue;
         };
         let Ok(app) = name.parse::<AppName>() else {
-            tracing::warn!("{:?} is ignored: that is no app's name", directory.join(name));
+            // Not worth a warning: `ln -sf` makes its link as `CuXXXXXX` before it renames it.
+            tracing::debug!("{:?} is ignored: that is no app's name", directory.join(name));
             continue;
         };
         match fs::read_link(directory.join(name)) {

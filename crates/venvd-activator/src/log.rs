@@ -59,6 +59,7 @@ fn sentence(report: &JobReport) -> String {
     };
     let (to, from) = (name(&report.to), name(&report.from));
     let what = match report.kind {
+        Kind::Activate if report.to.is_none() => format!("the activation that was asked for {app}"),
         Kind::Activate => format!("activating {to}"),
         Kind::Enable => format!("enabling {app}"),
         Kind::Disable => format!("disabling {app}"),

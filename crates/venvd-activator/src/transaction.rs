@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, UnitName};
-use venvd_bus::{Cause, JobReport, UnitReport};
+use venvd_bus::{Cause, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
 use crate::machine::{Case, State};
@@ -76,6 +76,10 @@ impl Transaction {
         let (failure, stuck) = self.state.failures();
         let message = failure.map(|failure| match stuck {
             Some(stuck) => format!("{}; and on the way back: {}", failure.message, stuck.message),
+            None if self.case.kind == Kind::Disable && self.state.outcome() == Some(Outcome::RolledBack) => format!(
+                "{}; to turn it off all the same, stop its units first (`systemctl stop venvd-{}.target`)",
+                failure.message, self.app
+            ),
             None => failure.message.clone(),
         });
         let mut units = self.units.clone();
@@ -281,7 +285,7 @@ mod venv_path {
 pub(crate) mod tests {
     use super::*;
     use crate::machine::{Event, Failure, Rollback, step};
-    use venvd_bus::{Code, Kind, Outcome};
+    use venvd_bus::Code;
     use venvd_fs::Root;
 
     pub(crate) fn example(id: u32) -> Transaction {

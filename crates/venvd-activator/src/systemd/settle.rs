@@ -43,12 +43,15 @@ impl Observation {
         if self.load != "loaded" {
             return self.load.clone();
         }
+        // Between two tries systemd says `activating`, which is not how anybody would call it.
+        let state = match self.sub.as_str() {
+            sub if sub.starts_with("auto-restart") => "fails again and again",
+            _ => &self.active,
+        };
         match self.result.as_str() {
-            "" | "success" => format!("{} ({})", self.active, self.sub),
-            "exit-code" | "signal" | "core-dump" => {
-                format!("{} ({}, status {})", self.active, self.result, self.status)
-            }
-            result => format!("{} ({result})", self.active),
+            "" | "success" => format!("{state} ({})", self.sub),
+            "exit-code" | "signal" | "core-dump" => format!("{state} ({}, status {})", self.result, self.status),
+            result => format!("{state} ({result})"),
         }
     }
 }
