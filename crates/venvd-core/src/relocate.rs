@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
@@ -82,6 +82,8 @@ pub(crate) fn relocate(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) 
         };
         if content.starts_with(b"#!") {
             refuse_origin(&relative, &content, origin)?;
+            // Whether a wheel's own script is executable depends on its zip, and on which installer looks there.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("set the mode of", &path)?;
         }
     }
     check_site_packages(tree, interpreter, origin)?;

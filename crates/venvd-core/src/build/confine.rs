@@ -326,3 +326,115 @@ fn users_of_processes() -> Result<BTreeSet<u32>, Error> {
     }
     Ok(users)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Silent;
+    use std::time::Duration;
+    use venvd_app::Layout;
+    use venvd_fs::Root;
+
+    /// Runs a shell script, confined; returns how that went and what it said.
+    fn run(directory: &Path, network: Network, script: &str) -> (Result<(), Error>, String) {
+        let work = directory.join("work");
+        let mut log = Log::begin(directory.join("log"), directory.join("kept")).unwrap();
+        let confined = Confined::new(&Layout::new(Root::at(directory)), &work).unwrap();
+        let job = Job {
+            step: Step::Install,
+            stage: Stage::Install,
+            network,
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: Vec::new(),
+        };
+        let mut ears = Ears {
+            log: &mut log,
+            progress: &mut Silent,
+        };
+        let result = confined.run(&job, &mut ears);
+        let said = fs::read_to_string(directory.join("log")).unwrap();
+        (
+            result,
+            said.split_once('\n').unwrap().1.split_once('\n').unwrap().1.to_owned(),
+        )
+    }
+
+    #[test]
+    fn a_step_is_nobody_and_sees_nothing_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("secret"), "x").unwrap();
+        let script = format!(
+            "id -u; id -G; grep -h -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; pwd; touch here && echo wrote; \
+             for place in / /tmp /var/tmp /dev/shm /etc /run {0}; do touch $place/x 2>/dev/null && echo wrote to $place; done; \
+             cat {0}/secret 2>/dev/null; ls /tmp; grep -c : /proc/net/dev; env | cut -d= -f1 | sort | tr '\\n' ' '",
+            directory.path().display()
+        );
+        let (result, said) = run(directory.path(), Network::None, &script);
+        result.unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        let uid: u32 = lines[0].parse().unwrap();
+        assert!(USERS.contains(&uid) && lines[1] == lines[0], "{said}");
+        assert_eq!(
+            lines[2..5],
+            [
+                "CapEff:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+                "NoNewPrivs:\t1"
+            ]
+        );
+        // One network device: the loopback, down.
+        assert_eq!(lines[5..8], [INSIDE, "wrote", "1"], "{said}");
+        assert_eq!(
+            lines[8].trim_end(),
+            "HOME LANG LC_ALL PATH PWD PYTHONDONTWRITEBYTECODE TMPDIR"
+        );
+        assert_eq!(fs::metadata(directory.path().join("work/here")).unwrap().uid(), uid);
+    }
+
+    #[test]
+    fn what_a_step_leaves_running_ends_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "(trap '' TERM HUP; setsid sleep 300 & while :; do echo alive > beat; sleep 0.02; done) & \
+                      until [ -e beat ]; do sleep 0.01; done; echo done";
+        let started = std::time::Instant::now();
+        let (result, said) = run(directory.path(), Network::None, script);
+        result.unwrap();
+        assert_eq!(said, "done\n");
+        assert!(started.elapsed() < Duration::from_secs(60));
+        let beat = directory.path().join("work/beat");
+        fs::remove_file(&beat).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!beat.exists(), "a process of the step still runs");
+    }
+
+    #[test]
+    fn a_failure_shows_the_last_lines_and_names_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let (result, _) = run(directory.path(), Network::Host, "seq 100; echo why >&2; exit 3");
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), "install-failed");
+        let text = error.to_string();
+        assert!(
+            text.contains("exit status: 3") && text.contains("    100\n    why\n"),
+            "{text}"
+        );
+        assert!(text.contains("kept") && !text.contains("    80\n"), "{text}");
+        let other = tempfile::tempdir().unwrap();
+        let (result, _) = run(
+            other.path(),
+            Network::None,
+            "echo 'cp: No space left on device'; exit 1",
+        );
+        assert_eq!(result.unwrap_err().code(), "no-space");
+    }
+
+    #[test]
+    fn builds_at_the_same_time_have_users_of_their_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(Root::at(directory.path()));
+        let taken: Vec<_> = (0..3).map(|_| free_user(&layout).unwrap()).collect();
+        let users: BTreeSet<u32> = taken.iter().map(|(uid, _)| *uid).collect();
+        assert_eq!(users.len(), 3);
+    }
+}

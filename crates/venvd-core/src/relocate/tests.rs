@@ -1,6 +1,5 @@
 use super::*;
 use crate::build::ORIGIN;
-use std::os::unix::fs::PermissionsExt;
 
 const PYTHON: &str = "/var/lib/venvd/venvs/nova/1/bin/python";
 
