@@ -47,8 +47,9 @@ pub(super) fn declare(machine: &Machine) {
 /// Everything of the distribution's that venvd may touch, as text: effective units, sudo rules, rootwrap's file.
 pub(super) fn distribution_state(machine: &Machine) -> String {
     machine.ok("systemctl daemon-reload; systemctl cat cinder-scheduler.service; \
-         systemctl show -p ExecStart,Environment,PartOf,Requires,After cinder-scheduler.service \
-           | sed 's/ ; start_time=.*//'; \
+         systemctl show -p ExecStart,Environment cinder-scheduler.service | sed 's/ ; start_time=.*//'; \
+         for list in PartOf Before Requires Wants After; do \
+           echo $list $(systemctl show --value -p $list cinder-scheduler.service | tr ' ' '\\n' | sort); done; \
          systemctl show -p LoadState placement-api.service; \
          ls /run/systemd/generator /etc/sudoers.d | grep -i -e venvd -e placement -e cinder; \
          sha256sum /etc/cinder/rootwrap.conf; stat -c '%U:%G %a %n' /etc/cinder/rootwrap.conf; \

@@ -140,7 +140,6 @@ pub(super) fn rootwrap(tour: &mut Tour) -> Result<()> {
 pub(super) fn flip(tour: &mut Tour) -> Result<()> {
     let before = invocations(tour);
     for (app, version) in [("placement", PLACEMENT[1]), ("cinder", CINDER[1])] {
-        // What the release notes of every release ask for.
         tour.run(&format!("venvctl activate {app}:{version}"));
     }
     restarted_once(tour, &before);
@@ -242,6 +241,12 @@ fn runs_from(tour: &mut Tour, when: &str, tags: [&str; 2]) {
         });
     let status = services::ask_placement(&tour.machine);
     tour.show(&format!("placement {when}: HTTP"), status == "200", status);
+    let version = tour.machine.ok("venv-activate placement -- placement-manage --version");
+    tour.show(
+        &format!("placement-manage {when}: its version"),
+        version.ends_with(tags[0]),
+        version,
+    );
     // A scheduler says its version when it starts: that is the code that runs, whatever its path is called.
     let invocation = tour.machine.unit_property("cinder-scheduler.service", "InvocationID");
     let wanted = format!("(version {})", tags[1]);
