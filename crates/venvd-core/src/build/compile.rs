@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::confine::{SETPRIV, UNSHARE};
 use super::log::Log;
 use crate::error::{Error, Step};
 use crate::interpreter::Interpreter;
@@ -28,7 +29,19 @@ pub(super) fn compile(tree: &Path, interpreter: &Interpreter, log: &mut Log) -> 
     };
     // Both must be absolute, else nothing is stripped.
     let tree = tree.canonicalize().map_err(broken)?;
-    let output = Command::new(&interpreter.path)
+    // In a PID namespace, so that no worker of the compiler's outlives a killed build.
+    let output = Command::new(SETPRIV)
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "--",
+            UNSHARE,
+            "--pid",
+            "--fork",
+            "--kill-child=KILL",
+            "--",
+        ])
+        .arg(&interpreter.path)
         .args(["-I", "-S", "-m", "compileall", "-q", "-f", "-j0", "-s"])
         .arg(&tree)
         .args(["-p", CANONICAL, "--invalidation-mode", "unchecked-hash"])

@@ -2,9 +2,9 @@
 //!
 //! Each build has a user id that nobody else has, from systemd's range for such users, so that nothing but the build's
 //! own directory belongs to it. Its programs run in namespaces of their own: they see that directory under one fixed
-//! name, have no network unless it is their job, and end, all of them, when the first of them does (`PR_SET_PDEATHSIG` and
-//! the end of a PID namespace, pid_namespaces(7)). It works alike on a booted machine, in a chroot and in a container, as
-//! it needs no service manager.
+//! name, have no network unless it is their job, have no terminal, and end, all of them, when the first of them does or
+//! when the build is killed (`PR_SET_PDEATHSIG` and the end of a PID namespace, pid_namespaces(7)). It works alike on a
+//! booted machine, in a chroot and in a container, as it needs no service manager.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -31,14 +31,16 @@ use crate::error::{Error, Step};
 /// into what they write.
 pub(crate) const INSIDE: &str = "/dev/shm/venvd";
 
-/// World-writable places that are hidden from steps which need no files of the host.
-const SHARED: [&str; 2] = ["/tmp", "/var/tmp"];
+/// Places that are hidden from steps which need no files of the host: those that all can write to, and `/run`, whose
+/// sockets would be a way to the network (a resolver, the bus, a container manager) without any network device.
+const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
 
 /// The range of systemd's `DynamicUser=`: no package and no administrator gives these to anybody, systemd.exec(5).
 const USERS: std::ops::RangeInclusive<u32> = 61184..=65519;
 
-const SETPRIV: &str = "/usr/bin/setpriv";
-const UNSHARE: &str = "/usr/bin/unshare";
+pub(super) const SETPRIV: &str = "/usr/bin/setpriv";
+pub(super) const UNSHARE: &str = "/usr/bin/unshare";
+const SETSID: &str = "/usr/bin/setsid";
 
 /// Whether a step may talk to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,10 +85,10 @@ impl Confined {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
-        for tool in [SETPRIV, UNSHARE] {
+        for tool in [SETPRIV, UNSHARE, SETSID] {
             if !Path::new(tool).exists() {
                 return Err(Error::NoTool {
-                    tool: "setpriv or unshare",
+                    tool: "setpriv, unshare or setsid",
                     hint: "install util-linux",
                 });
             }
@@ -158,26 +160,15 @@ impl Confined {
         let broken = |action: &str, source: io::Error| confine(job.step, action.to_owned(), source);
         let errors = output.try_clone().map_err(|error| broken("pipe", error))?;
         let user = self.uid.to_string();
+        // Twice: a change of user forgets the signal, PR_SET_PDEATHSIG(2const).
+        let die_with_parent = ["--pdeathsig", "KILL"];
         let mut child = Command::new(SETPRIV)
-            .args([
-                "--pdeathsig",
-                "KILL",
-                "--",
-                UNSHARE,
-                "--pid",
-                "--fork",
-                "--kill-child=KILL",
-                "--",
-            ])
-            .args([
-                SETPRIV,
-                "--reuid",
-                &user,
-                "--regid",
-                &user,
-                "--clear-groups",
-                "--no-new-privs",
-            ])
+            .args(die_with_parent)
+            .args(["--", UNSHARE, "--pid", "--fork", "--kill-child=KILL", "--"])
+            // Out of the caller's session: whoever can open its terminal may type into it (TIOCSTI, ioctl_tty(2)).
+            .args([SETSID, SETPRIV])
+            .args(die_with_parent)
+            .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--no-new-privs"])
             .args(["--bounding-set=-all", "--inh-caps=-all", "--"])
             .arg(&job.program)
             .args(&job.arguments)
@@ -366,7 +357,7 @@ mod tests {
         fs::write(directory.path().join("secret"), "x").unwrap();
         let script = format!(
             "id -u; id -G; grep -h -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; pwd; touch here && echo wrote; \
-             for place in / /tmp /var/tmp /dev/shm /etc /run {0}; do touch $place/x 2>/dev/null && echo wrote to $place; done; \
+             for place in / /tmp /var/tmp /dev/shm /etc /run /run/lock {0}; do touch $place/x 2>/dev/null && echo wrote to $place; done; \
              cat {0}/secret 2>/dev/null; ls /tmp; grep -c : /proc/net/dev; env | cut -d= -f1 | sort | tr '\\n' ' '",
             directory.path().display()
         );
@@ -390,6 +381,21 @@ mod tests {
             "HOME LANG LC_ALL PATH PWD PYTHONDONTWRITEBYTECODE TMPDIR"
         );
         assert_eq!(fs::metadata(directory.path().join("work/here")).unwrap().uid(), uid);
+    }
+
+    #[test]
+    fn a_step_has_no_terminal_and_no_sockets_of_the_host() {
+        let directory = tempfile::tempdir().unwrap();
+        // Session and terminal, proc_pid_stat(5).
+        let script = "cut -d' ' -f6,7 /proc/self/stat; ls -A /run; (: </dev/tty) 2>&1";
+        let (result, said) = run(directory.path(), Network::None, script);
+        result.unwrap_err();
+        let lines: Vec<&str> = said.lines().collect();
+        let (session, terminal) = lines[0].split_once(' ').unwrap();
+        let ours = nix::unistd::getsid(None).unwrap();
+        assert_ne!(session, ours.to_string(), "{said}");
+        assert_eq!(terminal, "0", "{said}");
+        assert!(lines.len() == 2 && lines[1].contains("/dev/tty"), "{said}");
     }
 
     #[test]

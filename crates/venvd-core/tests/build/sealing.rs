@@ -389,6 +389,44 @@ fn builds_at_the_same_time_make_one_venv() {
     assert_eq!(host.names("/var/lib/venvd/staging"), Vec::<String>::new());
 }
 
+/// Set in the run of this test that is killed: the root of its host.
+const KILLED: &str = "VENVD_TEST_KILLED";
+
+#[test]
+fn a_killed_build_leaves_nothing_running_and_nothing_in_the_way() {
+    if let Some(root) = std::env::var_os(KILLED) {
+        let host = Host::at(Path::new(&root));
+        host.build(Some("1")).unwrap();
+        return;
+    }
+    let host = Host::new();
+    host.write("/lock.txt", &host.demo("1.0"));
+    host.declare("lock = \"/lock.txt\"");
+    let mut build = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "sealing::a_killed_build_leaves_nothing_running_and_nothing_in_the_way",
+        ])
+        .env(KILLED, host.directory())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let venv = || {
+        let name = host.names("/var/lib/venvd/staging").pop()?;
+        fs::metadata(host.path(&format!("/var/lib/venvd/staging/{name}/work/venv"))).ok()
+    };
+    let user = support::wait_for("the installer", || venv().map(|venv| venv.uid()));
+    build.kill().unwrap();
+    build.wait().unwrap();
+    support::wait_for("the end of the installer", || {
+        (!support::has_processes(user)).then_some(())
+    });
+    host.assert_unsealed();
+    assert_eq!(host.build(Some("1")).unwrap().outcome, Outcome::New);
+    assert_eq!(host.names("/var/lib/venvd/staging"), Vec::<String>::new());
+}
+
 /// Set in the run of this test that has a small file system.
 const SMALL: &str = "VENVD_TEST_SMALL";
 

@@ -1,9 +1,10 @@
 //! A host in a temporary directory, with wheels made by hand.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use venvd_app::{Layout, Settings, search};
@@ -33,22 +34,35 @@ with zipfile.ZipFile(f'{directory}/{name}-{version}-py3-none-any.whl', 'w', zipf
 /// A host.
 #[derive(Debug)]
 pub(crate) struct Host {
-    directory: tempfile::TempDir,
+    directory: PathBuf,
+    _temporary: Option<tempfile::TempDir>,
     pub(crate) layout: Layout,
 }
 
 impl Host {
-    /// Returns a host on which the app `demo` takes wheels from `/wheels` alone.
+    /// Returns a host of its own, where wheels come from `/wheels` alone.
     pub(crate) fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(Root::at(directory.path()));
-        let host = Self { directory, layout };
+        let temporary = tempfile::tempdir().unwrap();
+        let host = Self::at(temporary.path());
         fs::create_dir(host.path("/wheels")).unwrap();
-        host
+        Self {
+            _temporary: Some(temporary),
+            ..host
+        }
+    }
+
+    /// Returns the host that another process made.
+    pub(crate) fn at(directory: &Path) -> Self {
+        let layout = Layout::new(Root::at(directory));
+        Self {
+            directory: directory.to_owned(),
+            _temporary: None,
+            layout,
+        }
     }
 
     pub(crate) fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     pub(crate) fn path(&self, path: &str) -> PathBuf {
@@ -137,6 +151,11 @@ impl Host {
     pub(crate) fn assert_nothing_left(&self) {
         let staging = self.names("/var/lib/venvd/staging");
         assert!(staging.iter().all(|name| name == "demo.log"), "{staging:?}");
+        self.assert_unsealed();
+    }
+
+    /// Checks that there is no venv, and no lock of one.
+    pub(crate) fn assert_unsealed(&self) {
         assert_eq!(self.names("/var/lib/venvd/venvs"), Vec::<String>::new());
         assert_eq!(self.names("/etc/venvd/locks/demo"), Vec::<String>::new());
     }
@@ -158,4 +177,25 @@ pub(crate) fn sha256(path: &Path) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect()
+}
+
+/// Waits until something is there.
+pub(crate) fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < limit, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn has_processes(user: u32) -> bool {
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().metadata().ok());
+    processes
+        .filter(|metadata| metadata.is_dir())
+        .any(|metadata| metadata.uid() == user)
 }
