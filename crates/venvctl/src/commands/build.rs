@@ -22,6 +22,10 @@ struct Built {
 pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: bool) -> Result<ExitCode, Failure> {
     let app = search::load_app(layout, &target.app)?;
     let settings = search::load_settings(layout)?;
+    let named = match &target.tag {
+        Some(tag) => format!("{}:{tag}", target.app),
+        None => target.app.to_string(),
+    };
     let mut request = Request::new(app);
     request.tag = target.tag;
     request.lock = lock;
@@ -29,7 +33,13 @@ pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: 
         app: target.app.to_string(),
         line: Line::new(),
     };
-    let built = venvd_core::build(layout, &settings, &request, &mut shown)?;
+    let built = venvd_core::build(layout, &settings, &request, &mut shown).map_err(|error| {
+        let failure = Failure::from(error);
+        Failure {
+            message: format!("cannot build {named}: {}", failure.message),
+            ..failure
+        }
+    })?;
     drop(shown);
     let built = Built {
         venv: built.venv.name().to_string(),

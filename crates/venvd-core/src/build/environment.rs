@@ -56,9 +56,17 @@ const PASSED: [&str; 47] = [
 /// Credentials of a named index: `UV_INDEX_<NAME>_USERNAME`, `…_PASSWORD`.
 const PASSED_PREFIX: &str = "UV_INDEX_";
 
+/// How often pip tries again, unless the caller says: its own five times, for every distribution, keep an operator
+/// waiting for minutes when the network is gone.
+const RETRIES: (&str, &str) = ("PIP_RETRIES", "2");
+
 /// Returns those of some variables that may be passed on.
 pub(super) fn passed(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    variables.filter(|(name, _)| is_passed(name)).collect()
+    let mut passed: Vec<_> = variables.filter(|(name, _)| is_passed(name)).collect();
+    if passed.iter().all(|(name, _)| name != RETRIES.0) {
+        passed.push((RETRIES.0.into(), RETRIES.1.into()));
+    }
+    passed
 }
 
 fn is_passed(name: &OsStr) -> bool {
@@ -83,6 +91,12 @@ mod tests {
         ];
         let given = names.iter().map(|name| (OsString::from(name), OsString::from("x")));
         let passed: Vec<_> = passed(given).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(passed, ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD"]);
+        assert_eq!(passed, ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD", "PIP_RETRIES"]);
+    }
+
+    #[test]
+    fn the_caller_decides_how_often_to_try_again() {
+        let given = ("PIP_RETRIES".into(), "7".into());
+        assert_eq!(super::passed([given].into_iter()), [("PIP_RETRIES".into(), "7".into())]);
     }
 }
