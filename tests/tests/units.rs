@@ -91,8 +91,14 @@ fn spliced(os: Os) -> Result<()> {
         "rm /etc/systemd/system/{UNIT}.d/zz-venvd.conf && systemctl daemon-reload"
     ));
 
-    // The packaged program is not on this host, so that off means that the unit can't start; its text must be back.
-    site.machine.run(&["venvctl", "disable", "placement"]);
+    // The packaged program is not on this host: off would mean that nothing serves, so that is taken back.
+    let (status, _, message) = site.venvctl(&["disable", "placement"]);
+    assert_eq!(status, 3, "{message}");
+    site.assert_serving(TAG);
+
+    // Unless the administrator says by stopping the unit that nothing needs to.
+    site.machine
+        .ok(&format!("systemctl stop {UNIT} && venvctl disable placement"));
     let exec = site.machine.unit_property(UNIT, "ExecStart");
     assert!(
         exec.contains("path=/usr/bin/gunicorn ;") && exec.contains("--workers 2"),
