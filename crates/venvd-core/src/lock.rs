@@ -166,18 +166,7 @@ impl Lock {
     /// Returns the lock as requirements with hashes and nothing else, in an order of its own.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        for pinned in &self.requirements {
-            text.push_str(&format!("{}=={}", pinned.name, pinned.version));
-            if let Some(marker) = &pinned.marker {
-                text.push_str(&format!(" ; {marker}"));
-            }
-            for hash in &pinned.hashes {
-                text.push_str(&format!(" \\\n    --hash=sha256:{hash}"));
-            }
-            text.push('\n');
-        }
-        text
+        render(&self.requirements.iter().collect::<Vec<_>>())
     }
 
     /// Returns the digest, BLAKE3 in hex, of all that decides a venv's content: this lock, Python's minor version and
@@ -231,6 +220,22 @@ impl Lock {
         }
         names
     }
+}
+
+/// Returns some requirements of a lock, as an installer reads them.
+pub(crate) fn render(requirements: &[&Pinned]) -> String {
+    let mut text = String::new();
+    for pinned in requirements {
+        text.push_str(&format!("{}=={}", pinned.name, pinned.version));
+        if let Some(marker) = &pinned.marker {
+            text.push_str(&format!(" ; {marker}"));
+        }
+        for hash in &pinned.hashes {
+            text.push_str(&format!(" \\\n    --hash=sha256:{hash}"));
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn versions(pinned: &[&Pinned]) -> String {

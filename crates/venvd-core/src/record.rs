@@ -160,17 +160,18 @@ fn glibc_of(dist_info: &Path) -> Result<Option<(u32, u32)>, Error> {
 fn glibc_of_tags(wheel: &str) -> Option<(u32, u32)> {
     let tags = wheel.lines().filter_map(|line| line.strip_prefix("Tag:"));
     let platforms = tags.filter_map(|tag| tag.trim().rsplit('-').next());
-    // PEP 600, and the names from before it.
-    let version = |platform: &str| {
-        let rest = platform.strip_prefix("manylinux")?;
-        let old = [("1_", (2, 5)), ("2010_", (2, 12)), ("2014_", (2, 17))];
-        if let Some((_, version)) = old.iter().find(|(prefix, _)| rest.starts_with(prefix)) {
-            return Some(*version);
-        }
-        let mut numbers = rest.strip_prefix('_')?.split('_');
-        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-    };
-    platforms.filter_map(version).min()
+    platforms.filter_map(glibc_of_platform).min()
+}
+
+/// Returns the glibc that a wheel's platform tag asks for: PEP 600, and the names from before it.
+pub(crate) fn glibc_of_platform(platform: &str) -> Option<(u32, u32)> {
+    let rest = platform.strip_prefix("manylinux")?;
+    let old = [("1_", (2, 5)), ("2010_", (2, 12)), ("2014_", (2, 17))];
+    if let Some((_, version)) = old.iter().find(|(prefix, _)| rest.starts_with(prefix)) {
+        return Some(*version);
+    }
+    let mut numbers = rest.strip_prefix('_')?.split('_');
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
 #[cfg(test)]

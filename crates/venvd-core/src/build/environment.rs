@@ -91,7 +91,10 @@ mod tests {
         ];
         let given = names.iter().map(|name| (OsString::from(name), OsString::from("x")));
         let passed: Vec<_> = passed(given).into_iter().map(|(name, _)| name).collect();
-        assert_eq!(passed, ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD", "PIP_RETRIES"]);
+        assert_eq!(
+            passed,
+            ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD", "PIP_RETRIES"]
+        );
     }
 
     #[test]

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use venvd_fs::{IoContext, atomic};
 
 use super::confine::{INSIDE, Job, Network};
-use super::fetch::{index_arguments, local_places, sha256};
+use super::fetch::{index_arguments, local_places};
+use super::local::sha256;
 use super::tools::Installer;
 use super::{Bench, Stage};
 use crate::error::{Error, Step};

@@ -237,6 +237,13 @@ fn a_network_that_is_gone_is_a_plain_error_that_shows_the_log() {
     let log = host.path("/var/lib/venvd/staging/demo.log");
     assert!(text.contains(log.to_str().unwrap()) && log.exists(), "{text}");
     host.assert_nothing_left();
+    // A local mirror that has everything is enough: no index is asked.
+    host.write(
+        "/etc/venvd/apps/demo.toml",
+        "[build]\nbuilder = \"pip\"\nlock = \"/lock.txt\"\n[build.index]\nurl = \"http://127.0.0.1:9/simple\"\n\
+         find-links = [\"/wheels\"]\n",
+    );
+    assert_eq!(host.build(Some("mirror")).unwrap().outcome, Outcome::New);
     // Offline means: what is there will do.
     host.declare("lock = \"/lock.txt\"");
     let mut request = host.request(Some("1"));
