@@ -152,13 +152,17 @@ fn failing_builds(site: &Site) {
         "build.index = { find-links = [\"/srv/half\"], no-index = true }\n",
         0o644,
     );
-    refused(site.venvctl(&build), "missing-wheel", &["openstack-placement==15.0.0", "/srv/half"]);
+    refused(
+        site.venvctl(&build),
+        "missing-wheel",
+        &["openstack-placement==15.0.0", "/srv/half"],
+    );
 
     // A lock without hashes.
     machine.write("/root/loose.txt", "openstack-placement==15.0.0\n", 0o644);
     refused(
         site.venvctl(&["build", "placement:15.0.0", "--lock", "/root/loose.txt"]),
-        "lock-invalid",
+        "lock-not-hashed",
         &["hash", "loose.txt"],
     );
 
