@@ -43,7 +43,9 @@ impl Lock {
 
 fn open(path: &Path) -> Result<std::fs::File, Error> {
     if let Some(parent) = path.parent() {
-        atomic::create_directories(parent, 0o700)?;
+        // Not 0700: definitions may lie beside the locks, and ordinary users read those. The locks are 0600, so only
+        // their owner can hold one.
+        atomic::create_directories(parent, 0o755)?;
     }
     OpenOptions::new()
         .create(true)
@@ -67,5 +69,16 @@ mod tests {
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn others_may_look_beside_a_lock_but_not_open_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/app.lock");
+        let _held = Lock::exclusive(&path).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(path.parent().unwrap()), 0o755);
+        assert_eq!(mode(&path), 0o600);
     }
 }
