@@ -88,6 +88,15 @@ async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<Own
 }
 
 fn unreachable(error: zbus::Error) -> Failure {
+    // The bus itself refuses it: its policy lets only root ask (org.venvd1.conf).
+    if let zbus::Error::FDO(fdo) = &error
+        && matches!(**fdo, zbus::fdo::Error::AccessDenied(_))
+    {
+        return Failure::refused(
+            "denied",
+            "only root may change what is in force; run it as root (`sudo venvctl …`)",
+        );
+    }
     if let zbus::Error::MethodError(name, text, _) = &error {
         let denied = name.as_str() == "org.freedesktop.DBus.Error.AccessDenied";
         let hint = if denied {

@@ -1,5 +1,8 @@
 //! Why a command failed, for people and for programs.
 
+use std::error::Error;
+use std::io;
+
 use serde::Serialize;
 
 /// A failure with a code that scripts can tell apart, and the exit status.
@@ -24,7 +27,7 @@ impl Failure {
 
 impl From<venvd_fs::Error> for Failure {
     fn from(error: venvd_fs::Error) -> Self {
-        Self::refused("io", venvd_fs::report(&error))
+        Self::refused("io", explained(&error))
     }
 }
 
@@ -37,13 +40,13 @@ impl From<venvd_app::search::LoadError> for Failure {
             LoadError::Unsafe(_) => "unsafe-definition",
             LoadError::Unknown { .. } => "unknown-app",
         };
-        Self::refused(code, venvd_fs::report(&error))
+        Self::refused(code, explained(&error))
     }
 }
 
 impl From<venvd_app::links::LinkError> for Failure {
     fn from(error: venvd_app::links::LinkError) -> Self {
-        Self::refused("foreign-link", venvd_fs::report(&error))
+        Self::refused("foreign-link", explained(&error))
     }
 }
 
@@ -55,12 +58,25 @@ impl From<venvd_app::name::NameError> for Failure {
 
 impl From<venvd_core::Error> for Failure {
     fn from(error: venvd_core::Error) -> Self {
-        Self::refused(error.code(), venvd_fs::report(&error))
+        Self::refused(error.code(), explained(&error))
     }
 }
 
 impl From<venvd_core::preflight::PreflightError> for Failure {
     fn from(error: venvd_core::preflight::PreflightError) -> Self {
-        Self::refused(error.code(), venvd_fs::report(&error))
+        Self::refused(error.code(), explained(&error))
+    }
+}
+
+/// Returns the error with its causes, and what to do when it is only that somebody else than root asked.
+fn explained(error: &(dyn Error + 'static)) -> String {
+    let report = venvd_fs::report(error);
+    let denied = std::iter::successors(Some(error), |&error| error.source())
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::PermissionDenied);
+    if denied && !nix::unistd::geteuid().is_root() {
+        format!("{report}; run it as root")
+    } else {
+        report
     }
 }

@@ -19,16 +19,16 @@ pub(crate) struct UnitState {
     pub(crate) tag: Option<String>,
 }
 
-/// Returns the state of each unit; nothing where no systemd runs.
-pub(crate) fn states(units: &[String]) -> Result<Vec<(String, UnitState)>, Failure> {
+/// Returns the state of each unit; nothing where the system bus can't be reached.
+pub(crate) fn states(units: &[String]) -> Result<Option<Vec<(String, UnitState)>>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
     runtime.block_on(async {
         let Ok(connection) = Connection::system().await else {
-            // No bus: a chroot or a container without systemd. Everything else of `status` still holds.
-            return Ok(Vec::new());
+            // A chroot or a container without systemd, or the bus is down. Everything else of `status` still holds.
+            return Ok(None);
         };
         let mut states = Vec::new();
         for unit in units {
@@ -41,7 +41,7 @@ pub(crate) fn states(units: &[String]) -> Result<Vec<(String, UnitState)>, Failu
                 .map_err(|error| Failure::refused("systemd", format!("cannot ask systemd about {unit}: {error}")))?;
             states.push((unit.clone(), state));
         }
-        Ok(states)
+        Ok(Some(states))
     })
 }
 

@@ -49,8 +49,14 @@ pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: 
     output::show(&built, json, |built| {
         let Built { venv, path, new } = built;
         if *new {
+            // Without the root it would be the host's venv that comes in force.
+            let root = if layout.root().is_host() {
+                String::new()
+            } else {
+                format!("--root {} ", layout.root().directory().display())
+            };
             format!(
-                "{venv} is built and sealed in {}; `venvctl activate {venv}` puts it in force\n",
+                "{venv} is built and sealed in {}; `venvctl {root}activate {venv}` puts it in force\n",
                 path.display()
             )
         } else {

@@ -34,6 +34,17 @@ fn done(report: &JobReport) -> String {
         Kind::Enable => format!("{app} is on, with {venv} in force"),
         Kind::Disable => format!("{app} is off; everything is as the distribution made it"),
     };
+    let changed = match report.kind {
+        Kind::Activate => report.to != report.from,
+        Kind::Enable => report.to.is_some(),
+        Kind::Disable => false,
+    };
+    if changed && report.units.is_empty() {
+        // The app is off, or its units are stopped: then that they still are is no surprise later.
+        text.push_str(&format!(
+            "; no unit was restarted, see `venvctl status {app}` for what runs"
+        ));
+    }
     if let Some(message) = &report.message {
         text.push_str(&format!("\n{message}"));
     }
@@ -65,4 +76,35 @@ fn undone(report: &JobReport, outcome: Outcome) -> String {
         text.push_str(&format!("\n  {} {}", unit.unit, unit.result));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(kind: &str, from: &str, to: &str, units: &str) -> JobReport {
+        JobReport::from_json(&format!(
+            r#"{{"id": 1, "app": "nova", "kind": "{kind}", "from": {from}, "to": {to}, "cause": "dbus",
+                "caller_uid": 0, "state": "ended", "result": "done", "code": null, "message": null,
+                "units": {units}, "started": 1, "ended": 2}}"#
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn says_so_when_no_unit_was_restarted() {
+        const NONE: &str = "no unit was restarted";
+        const UNITS: &str = r#"[{"unit": "nova-api.service", "result": "done"}]"#;
+        for (kind, from, to, units, said) in [
+            ("activate", r#""1""#, r#""2""#, "[]", true),
+            ("activate", r#""1""#, r#""2""#, UNITS, false),
+            ("activate", r#""2""#, r#""2""#, "[]", false),
+            ("enable", r#""2""#, r#""2""#, "[]", true),
+            ("enable", "null", "null", "[]", false),
+            ("disable", r#""2""#, r#""2""#, "[]", false),
+        ] {
+            let text = done(&report(kind, from, to, units));
+            assert_eq!(text.contains(NONE), said, "{text}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod list;
 mod offline;
 mod status;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use venvd_app::Layout;
@@ -18,7 +19,10 @@ use crate::output;
 
 /// Does what was typed.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let layout = Layout::new(args.root.map_or_else(Root::host, Root::at));
+    let layout = Layout::new(match args.root {
+        Some(root) => Root::at(existing(root)?),
+        None => Root::host(),
+    });
     let json = args.json;
     let request = match args.command {
         Command::Build { target, lock } => return build::run(&layout, target, lock, json),
@@ -38,5 +42,28 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         job::run(&request, json)
     } else {
         offline::run(&layout, &request, json)
+    }
+}
+
+/// A root that is not there would look like an empty one, and be made by what is written below it.
+fn existing(root: PathBuf) -> Result<PathBuf, Failure> {
+    if root.is_dir() {
+        return Ok(root);
+    }
+    Err(Failure::refused(
+        "no-root",
+        format!("there is no directory {root:?}; --root needs an image or a chroot"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_root_must_be_there() {
+        assert!(existing("/".into()).is_ok());
+        let refused = existing("/nonexistent".into()).unwrap_err();
+        assert_eq!((refused.code.as_str(), refused.exit), ("no-root", 1));
     }
 }

@@ -1,6 +1,7 @@
 //! status: what is declared, asked for, in force, and really running.
 
 use std::fs;
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -22,7 +23,8 @@ struct Status {
 #[derive(Debug, Serialize)]
 struct AppStatus {
     app: AppName,
-    enabled: bool,
+    /// Unknown when the definition can't be read.
+    enabled: Option<bool>,
     asked_for: Option<String>,
     in_force: Option<String>,
     previous: Option<String>,
@@ -62,7 +64,10 @@ fn collect(layout: &Layout, declared: &Declared, only: Option<&AppName>) -> Resu
     }
     for (name, error) in declared.broken.iter().filter(|(name, _)| wanted(name)) {
         let mut status = of_app(layout, declared, name, None)?;
-        status.problems.insert(0, venvd_fs::report(error));
+        let error = venvd_fs::report(error);
+        // The generator says the same of it.
+        status.problems.retain(|problem| !problem.contains(&error));
+        status.problems.insert(0, error);
         apps.push(status);
     }
     let problems = declared.problems.iter().map(|error| venvd_fs::report(error)).collect();
@@ -79,7 +84,7 @@ fn of_app(layout: &Layout, declared: &Declared, name: &AppName, app: Option<&App
         }
     };
     let (asked_for, in_force, previous) = (link(Link::Active), link(Link::Committed), link(Link::Previous));
-    let enabled = app.is_some_and(|app| app.enabled && declared.settings.enabled);
+    let enabled = app.map(|app| app.enabled && declared.settings.enabled);
     let names: Vec<String> = app
         .iter()
         .flat_map(|app| app.units.keys())
@@ -87,8 +92,16 @@ fn of_app(layout: &Layout, declared: &Declared, name: &AppName, app: Option<&App
         .collect();
     let mut units = Vec::new();
     if layout.root().is_host() {
-        for (unit, state) in systemd::states(&names)? {
-            if let Some(problem) = problem_of(&state, enabled, in_force.as_deref()) {
+        let states = systemd::states(&names)?;
+        // sd_booted(3); elsewhere there are no states to miss.
+        if states.is_none() && Path::new("/run/systemd/system").is_dir() {
+            problems.push(
+                "cannot reach the system bus, so it is unknown what its units do; `systemctl status dbus.socket`"
+                    .to_owned(),
+            );
+        }
+        for (unit, state) in states.into_iter().flatten() {
+            if let Some(problem) = problem_of(&state, enabled == Some(true), in_force.as_deref()) {
                 problems.push(format!("{unit} {problem}"));
             }
             units.push(UnitStatus { unit, state });
@@ -114,7 +127,8 @@ fn problem_of(state: &UnitState, enabled: bool, in_force: Option<&str>) -> Optio
             "still runs {running}, not {wanted}; it changes with its next restart"
         )),
         (true, None, Some(wanted)) => Some(format!(
-            "does not run {wanted}; `systemctl cat` it to see what shadows venvd's drop-in"
+            "does not run {wanted}; restart it, and if that does not help, `systemctl cat` shows what stands in front \
+             of venvd's drop-in"
         )),
         (false, Some(running), _) => Some(format!("still runs {running} though the app is off; restart it")),
         _ => None,
@@ -151,14 +165,7 @@ fn text(status: &Status) -> String {
         text.push_str("no app is defined; a definition is a file APP.toml in /etc/venvd/apps\n");
     }
     for app in &status.apps {
-        let tag = |tag: &Option<String>| tag.clone().unwrap_or_else(|| "-".to_owned());
-        let switch = if app.enabled { "on" } else { "off" };
-        text.push_str(&format!("{} is {switch}: {} in force", app.app, tag(&app.in_force)));
-        if app.asked_for != app.in_force {
-            text.push_str(&format!(", {} asked for", tag(&app.asked_for)));
-        }
-        text.push_str(&format!(", {} before", tag(&app.previous)));
-        text.push_str(if app.pending { ", an activation is open\n" } else { "\n" });
+        text.push_str(&headline(app));
         let rows: Vec<Vec<String>> = app
             .units
             .iter()
@@ -188,9 +195,58 @@ fn text(status: &Status) -> String {
     text
 }
 
+fn headline(app: &AppStatus) -> String {
+    let switch = match app.enabled {
+        Some(true) => "is on",
+        Some(false) => "is off",
+        None => "has a broken definition, and is off from the next daemon-reload on",
+    };
+    let tag = |tag: &Option<String>| tag.clone().unwrap_or_else(|| "no venv".to_owned());
+    let mut line = format!("{} {switch}: {} in force", app.app, tag(&app.in_force));
+    if app.asked_for != app.in_force {
+        line.push_str(&format!(", {} asked for", tag(&app.asked_for)));
+    }
+    if let Some(previous) = &app.previous {
+        line.push_str(&format!(", {previous} before"));
+    }
+    line.push_str(if app.pending { ", an activation is open\n" } else { "\n" });
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_headline_says_what_is_and_leaves_out_what_is_not() {
+        let app = |enabled, asked_for: Option<&str>, previous: Option<&str>| AppStatus {
+            app: "nova".parse().unwrap(),
+            enabled,
+            asked_for: asked_for.map(str::to_owned),
+            in_force: asked_for.map(|_| "2".to_owned()),
+            previous: previous.map(str::to_owned),
+            pending: false,
+            units: Vec::new(),
+            problems: Vec::new(),
+        };
+        for (app, line) in [
+            (app(Some(false), None, None), "nova is off: no venv in force\n"),
+            (
+                app(Some(true), Some("2"), Some("1")),
+                "nova is on: 2 in force, 1 before\n",
+            ),
+            (
+                app(Some(true), Some("3"), None),
+                "nova is on: 2 in force, 3 asked for\n",
+            ),
+            (
+                app(None, Some("2"), None),
+                "nova has a broken definition, and is off from the next daemon-reload on: 2 in force\n",
+            ),
+        ] {
+            assert_eq!(headline(&app), line);
+        }
+    }
 
     fn running(tag: Option<&str>) -> UnitState {
         UnitState {
