@@ -1,0 +1,104 @@
+//! An activation that is cut off in the middle: whatever dies, placement serves from the venv that was in force.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use venvd_tests::Os;
+use venvd_tests::site::{Site, TAG, UNIT};
+
+const NEXT: &str = "15.0.0";
+
+/// A site with the next release built, and a settle window that leaves time to cut in.
+fn site(os: Os) -> Result<Site> {
+    let site = Site::new(os)?;
+    site.machine.ok(&format!(
+        "venvctl build placement:{NEXT} --lock /srv/locks/placement-{NEXT}.txt"
+    ));
+    site.machine.write(
+        "/etc/venvd/apps/placement.toml.d/50-settle.toml",
+        "health.settle = \"60s\"\n",
+        0o644,
+    );
+    Ok(site)
+}
+
+/// Begins the activation, and returns when the new venv runs but is not judged yet.
+fn begin(site: &Site) {
+    site.machine.ok(&format!(
+        "ln -sfn /var/lib/venvd/venvs/placement/{NEXT} /etc/venvd/active/placement"
+    ));
+    site.machine
+        .wait_until(Duration::from_secs(30), "the new venv runs, unjudged", |machine| {
+            let pid = machine.main_pid(UNIT);
+            let runs = pid != 0 && machine.environ_of(pid).get("VENVD_TAG").is_some_and(|tag| tag == NEXT);
+            runs && machine.run(&["test", "-e", "/etc/venvd/pending/placement"]).success()
+        });
+}
+
+/// Waits until the old venv is back, and asserts that nothing is left of the activation.
+fn comes_back(site: &Site) {
+    site.machine
+        .wait_until(Duration::from_secs(60), "the activation is taken back", |machine| {
+            !machine.run(&["test", "-e", "/etc/venvd/pending/placement"]).success() && machine.main_pid(UNIT) != 0
+        });
+    site.assert_serving(TAG);
+    for link in ["active", "committed"] {
+        let target = site.machine.ok(&format!("readlink /etc/venvd/{link}/placement"));
+        assert_eq!(target, format!("/var/lib/venvd/venvs/placement/{TAG}"), "{link}");
+    }
+    let open = site
+        .machine
+        .ok("grep -L '\"result\"' /var/lib/venvd/transactions/*.json || true");
+    assert_eq!(open, "", "an activation is still open");
+    assert_eq!(site.machine.wait_running(), Vec::<String>::new());
+}
+
+fn cut_off(os: Os) -> Result<()> {
+    let mut site = site(os)?;
+
+    begin(&site);
+    site.machine.ok("systemctl daemon-reload");
+    site.machine.ok("kill -9 $(systemctl show -P MainPID venvd.service)");
+    comes_back(&site);
+
+    begin(&site);
+    site.machine.kill()?;
+    site.machine.boot_again()?;
+    comes_back(&site);
+    let first = site.machine.journalctl(&[
+        "-b",
+        "-o",
+        "cat",
+        "_SYSTEMD_UNIT=placement-api.service",
+        "-g",
+        "Starting gunicorn",
+    ]);
+    assert!(
+        !first.contains("25.2.0"),
+        "code that was not judged ran at boot: {first}"
+    );
+
+    // What was stopped on purpose stays so, and is not started by an activation.
+    site.machine.ok(&format!(
+        "rm /etc/venvd/apps/placement.toml.d/50-settle.toml; systemctl stop {UNIT}"
+    ));
+    site.machine.ok(&format!("venvctl activate placement:{NEXT}"));
+    assert_eq!(site.machine.unit_property(UNIT, "ActiveState"), "inactive");
+    site.machine.ok(&format!("systemctl start {UNIT}"));
+    site.assert_serving(NEXT);
+
+    // And back by its own verb.
+    site.machine.ok("venvctl rollback placement");
+    site.assert_serving(TAG);
+    Ok(())
+}
+
+#[test]
+fn an_activation_that_is_cut_off_is_taken_back_on_debian_12() -> Result<()> {
+    cut_off(Os::Debian12)
+}
+
+#[test]
+fn an_activation_that_is_cut_off_is_taken_back_on_debian_13() -> Result<()> {
+    cut_off(Os::Debian13)
+}
