@@ -1,8 +1,9 @@
 //! The log of a build: all output of all its steps, and its last lines for errors.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use venvd_fs::IoContext;
@@ -23,7 +24,10 @@ pub(super) struct Log {
 impl Log {
     /// Begins a log at `path`, which `kept` will be the name of if the build fails.
     pub(super) fn begin(path: PathBuf, kept: PathBuf) -> Result<Self, venvd_fs::Error> {
-        let file = File::create_new(&path).at("create the log", &path)?;
+        // For root only, also when it is kept: it has the address of the index, which may have a password in it.
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&path);
+        let file = file.at("create the log", &path)?;
         Ok(Self {
             file,
             path,
