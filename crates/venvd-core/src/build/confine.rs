@@ -270,12 +270,21 @@ fn base_environment() -> [(&'static str, String); 6] {
 fn hear(reader: io::PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.at("read the output of a program for", ears.log.path())?;
-        let line = String::from_utf8_lossy(&line);
-        let line = line.trim_end();
-        ears.log.line(line)?;
-        ears.progress.report(stage, line);
+        let line = printable(&String::from_utf8_lossy(&line));
+        ears.log.line(&line)?;
+        ears.progress.report(stage, &line);
     }
     Ok(())
+}
+
+/// Returns a line without what a terminal would take for an order: an index says what it likes, and it is root who reads
+/// it, on his terminal or in the log.
+fn printable(line: &str) -> String {
+    let plain = |character: char| match character {
+        control if control.is_control() && control != '\t' => char::REPLACEMENT_CHARACTER,
+        other => other,
+    };
+    line.trim_end().chars().map(plain).collect()
 }
 
 fn confine(step: Step, action: String, source: io::Error) -> Error {
@@ -295,7 +304,8 @@ fn free_user(layout: &Layout) -> Result<(u32, Lock), Error> {
         if used.contains(&uid) || known || systemd {
             continue;
         }
-        let path = layout.on_disk(format!("/run/venvd/builder-{uid}.lock"));
+        // No app name begins with an underscore, so this is no app's lock.
+        let path = layout.on_disk(format!("/run/venvd/_builder-{uid}.lock"));
         if let Some(lock) = Lock::try_exclusive(&path)? {
             return Ok((uid, lock));
         }
@@ -433,6 +443,15 @@ mod tests {
             "echo 'cp: No space left on device'; exit 1",
         );
         assert_eq!(result.unwrap_err().code(), "no-space");
+    }
+
+    #[test]
+    fn what_a_step_says_gives_no_orders_to_a_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = r"printf 'a\tb\033]0;title\007\302\2332J\303\251\377\r\n'";
+        let (result, said) = run(directory.path(), Network::None, script);
+        result.unwrap();
+        assert_eq!(said, "a\tb\u{fffd}]0;title\u{fffd}\u{fffd}2J\u{e9}\u{fffd}\n");
     }
 
     #[test]
