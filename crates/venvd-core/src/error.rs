@@ -172,6 +172,15 @@ pub enum Error {
         /// `active`, `committed` or `previous`.
         role: &'static str,
     },
+    /// An activation of the app is not over.
+    #[error(
+        "an activation of {} is going on, and {venv} may be its way back; try again when it is over (`venvctl status {}`)",
+        .venv.app(), .venv.app()
+    )]
+    Pending {
+        /// The venv.
+        venv: VenvName,
+    },
     /// Processes run from the venv.
     #[error("{venv} is in use by {}; stop or restart them first", .processes.join(", "))]
     InUse {
@@ -239,6 +248,7 @@ impl Error {
             Self::NotAsLocked { .. } => "not-as-locked",
             Self::Relocation { .. } => "relocation",
             Self::Linked { .. } => "linked",
+            Self::Pending { .. } => "pending",
             Self::InUse { .. } => "in-use",
         }
     }

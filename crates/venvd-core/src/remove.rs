@@ -38,6 +38,13 @@ pub fn remove(layout: &Layout, name: &VenvName) -> Result<(), Error> {
             });
         }
     }
+    // Until it is over, the way back may be a venv that no link leads to, and that nothing runs from.
+    let pending = layout.pending(name.app());
+    match fs::symlink_metadata(&pending) {
+        Ok(_) => return Err(Error::Pending { venv: name.clone() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at("look at", &pending)?,
+    }
     let processes = users(&directory)?;
     if !processes.is_empty() {
         return Err(Error::InUse {

@@ -349,6 +349,9 @@ fn a_venv_is_removed_only_when_nothing_needs_it() {
         assert!(listed[0].sealed() && listed.len() == 1);
         links::set(&host.layout, link, venv.name().app(), None).unwrap();
     }
+    host.write("/etc/venvd/pending/demo", "1\n");
+    assert_eq!(remove(&host.layout, venv.name()).unwrap_err().code(), "pending");
+    fs::remove_file(host.path("/etc/venvd/pending/demo")).unwrap();
     let directory = host.layout.on_disk(venv.path());
     let mut sleeper = Command::new("/bin/sleep")
         .arg("60")
