@@ -212,7 +212,11 @@ impl Host {
                 .collect(),
         };
         if admitted.is_empty() {
-            venvd_policy::remove(&self.layout, &app)?;
+            match venvd_policy::remove(&self.layout, &app) {
+                // It must be possible to turn an app off, whatever became of its rootwrap.conf; said at the end.
+                Err(venvd_policy::Error::LeftBehind { .. }) if admit == Admit::None => {}
+                result => drop(result?),
+            }
         } else {
             venvd_policy::write(&self.layout, &app, &admitted)?;
         }

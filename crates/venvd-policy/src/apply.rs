@@ -87,7 +87,10 @@ impl Plan {
             return Err(put_back(&done, error));
         }
         match self.left_behind {
-            Some(error) => Err(error),
+            Some(error) => Err(Error::LeftBehind {
+                app: self.app,
+                source: Box::new(error),
+            }),
             None if self.edits.is_empty() => Ok(Change::Unchanged),
             None => Ok(Change::Changed),
         }

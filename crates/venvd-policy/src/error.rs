@@ -22,6 +22,15 @@ pub enum Error {
     /// A file can't be read or written.
     #[error(transparent)]
     Io(#[from] venvd_fs::Error),
+    /// The app has no rules any more, but its `rootwrap.conf` could not be put back.
+    #[error("the rules of {app} are gone, but its rootwrap.conf still names its venv; mend the file, then take it out")]
+    LeftBehind {
+        /// The app.
+        app: AppName,
+        /// Why the file stays as it is.
+        #[source]
+        source: Box<Error>,
+    },
     /// `visudo` or `sudo` can't be run.
     #[error("cannot run {program:?}")]
     Run {
@@ -243,6 +252,7 @@ impl Error {
             Self::NotInForce { .. } => "policy-not-in-force",
             Self::Conflict { .. } => "policy-conflict",
             Self::HalfWritten { .. } => "policy-half-written",
+            Self::LeftBehind { .. } => "policy-left-behind",
         }
     }
 }

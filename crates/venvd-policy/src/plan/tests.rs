@@ -440,8 +440,10 @@ fn an_app_can_be_turned_off_whatever_became_of_its_rootwrap_conf() {
         let host = host();
         host.write(&["1"]);
         spoil(&host);
-        assert!(
-            host.plan(&[]).unwrap().apply().is_err(),
+        let error = host.plan(&[]).unwrap().apply().unwrap_err();
+        assert_eq!(
+            error.code(),
+            "policy-left-behind",
             "that its rootwrap.conf stays is said"
         );
         assert_eq!(host.read("etc/sudoers.d/venvd-cinder"), None);
