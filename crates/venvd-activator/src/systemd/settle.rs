@@ -180,14 +180,15 @@ fn health(expected: &Expected, side: Side, seen: &Observation, first: Option<&St
         "inactive" if seen.oneshot && seen.result == "success" => return Health::Steady,
         _ => return Health::Bad(Code::NOT_SETTLED, format!("it did not stay up: {}", seen.describe())),
     }
-    if seen.restarts > 0 || first.is_some_and(|first| *first != seen.invocation) {
+    // On the way back, a unit that was never stopped is what it should be; its restarts were before all this.
+    let untouched = side == Side::Old && seen.invocation == expected.before;
+    if (seen.restarts > 0 && !untouched) || first.is_some_and(|first| *first != seen.invocation) {
         let why = format!(
             "it went down and was restarted within the settle window ({} times)",
             seen.restarts.max(1)
         );
         return Health::Bad(Code::NOT_SETTLED, why);
     }
-    // On the way back, a unit that was never stopped is what it should be.
     if side == Side::New && seen.invocation == expected.before {
         return Health::Bad(
             Code::WRONG_VENV,
@@ -377,6 +378,7 @@ mod tests {
         };
         let never_stopped = Observation {
             invocation: "old".to_owned(),
+            restarts: 3,
             ..good()
         };
         assert_eq!(look(&mut window, 0, never_stopped.clone()), Verdict::Wait);
