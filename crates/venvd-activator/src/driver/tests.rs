@@ -6,7 +6,7 @@ use venvd_fs::atomic;
 
 use super::*;
 use crate::request::{Ask, Request};
-use crate::testing::{DISTRIBUTION, Place, Simulated};
+use crate::testing::{DEFINITION, DISTRIBUTION, Place, Simulated};
 
 fn request(ask: Ask) -> Request {
     Request {
@@ -149,6 +149,25 @@ async fn an_app_that_can_not_be_without_its_venv_stays_on() {
 }
 
 #[tokio::test]
+async fn an_app_can_be_turned_off_whatever_became_of_its_rootwrap_conf() {
+    let place = Place::new();
+    let definition = format!("{DEFINITION}[rootwrap]\nconfig = \"/etc/nova/rootwrap.conf\"\n");
+    place.write("/etc/venvd/apps/nova.toml", &definition);
+    place.write("/etc/nova/rootwrap.conf", "broken");
+    let driver = place.driver(place.systemd());
+    let report = run(&place, &driver, Ask::Disable).await;
+    assert_eq!(driver.units.running(), DISTRIBUTION);
+    assert_eq!(
+        atomic::read(&place.layout.enabled_fragment(&place.app)).unwrap(),
+        Some(b"# Written by `venvctl enable` and `venvctl disable`\nenabled = false\n".to_vec())
+    );
+    // It is off, but not all of it is as the distribution made it: that needs somebody.
+    assert_eq!(report.result, Some(Outcome::Failed));
+    assert_eq!(report.code.unwrap().as_str(), "policy-left-behind");
+    assert!(report.message.unwrap().contains("rootwrap.conf"));
+}
+
+#[tokio::test]
 async fn what_hangs_is_given_up() {
     let place = Place::new();
     let definition = crate::testing::DEFINITION.replace("5s", "50ms");
@@ -178,11 +197,15 @@ async fn killed_in_the_middle_it_goes_back() {
         systemd.hangs.set(Some(hangs));
         let killed = place.driver(systemd);
         let (mut transaction, _) = request(ask.clone()).prepare(&killed.host, 1);
-        let driving = killed.drive(&mut transaction, (Event::Begin, None), |_| {});
-        tokio::time::timeout(Duration::from_millis(300), driving)
-            .await
-            .unwrap_err();
-        assert_eq!(killed.units.calls().last().unwrap(), hangs);
+        let reached = async {
+            while killed.units.calls().last().is_none_or(|call| call != hangs) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = killed.drive(&mut transaction, (Event::Begin, None), |_| {}) => panic!("{hangs} is never called"),
+            () = reached => {}
+        }
 
         let systemd = killed.units;
         systemd.hangs.set(None);
