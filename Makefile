@@ -63,6 +63,7 @@ install: ## below $(DESTDIR)$(PREFIX)
 	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(SYSTEMD_UNITS))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/,$(notdir $(DBUS_SERVICE)))
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/venvd/README.md
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/venvd/docs $(wildcard docs/*.md)
 	install -D -m 644 CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/venvd/CHANGELOG.md
 	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/venvd/copyright
 
