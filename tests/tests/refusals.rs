@@ -22,6 +22,7 @@ fn all(os: Os) -> Result<()> {
     let site = Site::new(os)?;
     unknown_key(&site);
     unknown_tag(&site);
+    ordinary_users(&site);
     flip_to_nowhere(&site);
     missing_program(&site);
     python_that_does_not_fit(&site);
@@ -52,6 +53,30 @@ fn unknown_tag(site: &Site) {
     );
     refused(site.venvctl(&["activate", "nothing:1"]), "unknown-app", &["nothing"]);
     refused(site.venvctl(&["rollback", "placement"]), "no-previous", &["placement"]);
+    site.assert_untouched();
+}
+
+/// They may look, the app's own user may run its commands, and what needs root says so.
+fn ordinary_users(site: &Site) {
+    let of = |user: &str, command: &[&str]| site.machine.user_run(user, command);
+    let status = of("nobody", &["venvctl", "status"]);
+    assert!(status.success(), "{status}");
+    assert!(status.stdout.contains("placement is on: 14.0.0 in force"), "{status}");
+    assert!(!status.stdout.contains('!'), "a false alarm: {status}");
+    let version = of(
+        "placement",
+        &["venv-activate", "placement", "placement-manage", "--version"],
+    );
+    assert_eq!((version.status, version.stdout.trim()), (0, TAG), "{version}");
+    for command in [
+        &["venvctl", "activate", "placement:14.0.0"][..],
+        &["venvctl", "disable", "placement"],
+        &["venvctl", "remove", "placement:14.0.0"],
+    ] {
+        let denied = of("nobody", command);
+        assert_eq!(denied.status, 1, "{denied}");
+        assert!(denied.stderr.contains("run it as root"), "{denied}");
+    }
     site.assert_untouched();
 }
 

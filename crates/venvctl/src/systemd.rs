@@ -1,6 +1,7 @@
 //! What systemd says of units, for `status`.
 
 use std::fs;
+use std::io;
 
 use serde::Serialize;
 use zbus::{Connection, OwnedObjectPath, Proxy};
@@ -17,6 +18,8 @@ pub(crate) struct UnitState {
     pub(crate) main_pid: Option<u32>,
     /// The tag that its main process was started with.
     pub(crate) tag: Option<String>,
+    /// Its main process is another user's, so that the tag can't be told.
+    pub(crate) hidden: bool,
 }
 
 /// Returns the state of each unit; nothing where the system bus can't be reached.
@@ -61,23 +64,29 @@ async fn state(connection: &Connection, unit: &str) -> zbus::Result<UnitState> {
             active: load,
             main_pid: None,
             tag: None,
+            hidden: false,
         });
     }
     let active: String = properties.get_property("ActiveState").await?;
     let service = Proxy::new(connection, SYSTEMD, path, "org.freedesktop.systemd1.Service").await?;
     let pid: u32 = service.get_property("MainPID").await?;
     let main_pid = (pid != 0).then_some(pid);
+    let environment = main_pid.map(|pid| fs::read(format!("/proc/{pid}/environ")));
+    let denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
     Ok(UnitState {
         active,
         main_pid,
-        tag: main_pid.and_then(tag_of),
+        hidden: matches!(&environment, Some(Err(error)) if denied(error)),
+        // Any other error: the process is gone.
+        tag: environment
+            .and_then(Result::ok)
+            .and_then(|variables| tag_in(&variables)),
     })
 }
 
-/// Returns `VENVD_TAG` of a process; nothing when it has none, or may not be looked at.
-fn tag_of(pid: u32) -> Option<String> {
-    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
-    environment
+/// Returns `VENVD_TAG` in the variables of a process, as proc_pid_environ(5) has them.
+fn tag_in(variables: &[u8]) -> Option<String> {
+    variables
         .split(|&byte| byte == 0)
         .find_map(|variable| variable.strip_prefix(b"VENVD_TAG="))
         .map(|tag| String::from_utf8_lossy(tag).into_owned())

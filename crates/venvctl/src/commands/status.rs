@@ -122,6 +122,9 @@ fn of_app(layout: &Layout, declared: &Declared, name: &AppName, app: Option<&App
 
 fn problem_of(state: &UnitState, enabled: bool, in_force: Option<&str>) -> Option<String> {
     state.main_pid?;
+    if state.hidden {
+        return None;
+    }
     match (enabled, state.tag.as_deref(), in_force) {
         (true, Some(running), Some(wanted)) if running != wanted => Some(format!(
             "still runs {running}, not {wanted}; it changes with its next restart"
@@ -174,7 +177,9 @@ fn text(status: &Status) -> String {
                     .state
                     .main_pid
                     .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-                let runs = if unit.state.main_pid.is_some() {
+                let runs = if unit.state.hidden {
+                    "only root can tell"
+                } else if unit.state.main_pid.is_some() {
                     unit.state.tag.as_deref().unwrap_or("the host's")
                 } else {
                     "-"
@@ -253,7 +258,17 @@ mod tests {
             active: "active".to_owned(),
             main_pid: Some(1),
             tag: tag.map(str::to_owned),
+            hidden: false,
         }
+    }
+
+    #[test]
+    fn what_may_not_be_looked_at_is_no_problem() {
+        let hidden = UnitState {
+            hidden: true,
+            ..running(None)
+        };
+        assert!(problem_of(&hidden, true, Some("2")).is_none());
     }
 
     #[test]
