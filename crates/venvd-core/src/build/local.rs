@@ -1,8 +1,9 @@
 //! Wheels in local directories, found by their hashes alone: a name or a place proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -159,6 +160,9 @@ fn copy_verified(path: &Path, wheels: &Path, expected: &str) -> Result<(), Error
         return Ok(());
     }
     let mut file = File::create_new(&target).at("create", &target)?;
+    // The installer, who is not us, must read it whatever the umask is.
+    file.set_permissions(Permissions::from_mode(0o644))
+        .at("set the mode of", &target)?;
     let hash = hash_while(path, &mut |chunk| file.write_all(chunk).at("write", &target))?;
     if hash == expected {
         return Ok(());

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -74,6 +74,19 @@ fn a_lock_becomes_a_sealed_venv_once() {
     fs::remove_dir_all(host.path("/wheels")).unwrap();
     let again = host.build(None).unwrap();
     assert_eq!((again.outcome, again.venv), (Outcome::AlreadyThere, venv));
+}
+
+#[test]
+fn the_umask_of_the_administrator_has_no_say() {
+    let output = Command::new("/bin/sh")
+        .args([
+            "-c",
+            "umask 077; exec \"$0\" --exact sealing::a_lock_becomes_a_sealed_venv_once",
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
@@ -236,6 +249,8 @@ fn a_network_that_is_gone_is_a_plain_error_that_shows_the_log() {
     assert!(text.contains("No matching distribution found for demo==1.0"), "{text}");
     let log = host.path("/var/lib/venvd/staging/demo.log");
     assert!(text.contains(log.to_str().unwrap()) && log.exists(), "{text}");
+    let mode = fs::metadata(&log).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600, "it names the index, perhaps with a password");
     host.assert_nothing_left();
     // A local mirror that has everything is enough: no index is asked.
     host.write(
