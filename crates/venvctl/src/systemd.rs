@@ -20,6 +20,8 @@ pub(crate) struct UnitState {
     pub(crate) tag: Option<String>,
     /// Its main process is another user's, so that the tag can't be told.
     pub(crate) hidden: bool,
+    /// Its main process wrote a title over its variables, as setproctitle does: then nobody can tell.
+    pub(crate) overwritten: bool,
 }
 
 /// Returns the state of each unit; nothing where the system bus can't be reached.
@@ -65,6 +67,7 @@ async fn state(connection: &Connection, unit: &str) -> zbus::Result<UnitState> {
             main_pid: None,
             tag: None,
             hidden: false,
+            overwritten: false,
         });
     }
     let active: String = properties.get_property("ActiveState").await?;
@@ -77,11 +80,18 @@ async fn state(connection: &Connection, unit: &str) -> zbus::Result<UnitState> {
         active,
         main_pid,
         hidden: matches!(&environment, Some(Err(error)) if denied(error)),
+        overwritten: matches!(&environment, Some(Ok(variables)) if is_overwritten(variables)),
         // Any other error: the process is gone.
         tag: environment
             .and_then(Result::ok)
             .and_then(|variables| tag_in(&variables)),
     })
+}
+
+/// systemd gives `INVOCATION_ID` to every service, systemd.exec(5). A process that has just ended has no variables left.
+fn is_overwritten(variables: &[u8]) -> bool {
+    let mut all = variables.split(|&byte| byte == 0);
+    !variables.is_empty() && !all.any(|variable| variable.starts_with(b"INVOCATION_ID="))
 }
 
 /// Returns `VENVD_TAG` in the variables of a process, as proc_pid_environ(5) has them.
@@ -90,4 +100,21 @@ fn tag_in(variables: &[u8]) -> Option<String> {
         .split(|&byte| byte == 0)
         .find_map(|variable| variable.strip_prefix(b"VENVD_TAG="))
         .map(|tag| String::from_utf8_lossy(tag).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_over_the_variables_is_noticed() {
+        for (variables, overwritten) in [
+            (&b"A=1\0INVOCATION_ID=0\0VENVD_TAG=2\0"[..], false),
+            (b"INVOCATION_ID=0\0", false),
+            (b"", false),
+            (b"neutron-server: api worker\0\0\0", true),
+        ] {
+            assert_eq!(is_overwritten(variables), overwritten);
+        }
+    }
 }

@@ -67,7 +67,7 @@ fn undone(report: &JobReport, outcome: Outcome) -> String {
         Outcome::RolledBack => format!("{message}\n{from} runs again"),
         Outcome::Failed => {
             format!(
-                "{message}\nand the way back failed too: look at the units with `venvctl status {}` and `journalctl -b`",
+                "{message}\nthis needs you: look at the units with `venvctl status {}` and `journalctl -b`",
                 report.app
             )
         }

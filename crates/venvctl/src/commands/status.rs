@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use venvd_app::definition::UnitKind;
 use venvd_app::links::{self, Link};
 use venvd_app::search::{Declared, load};
 use venvd_app::{App, AppName, Layout};
@@ -101,7 +102,11 @@ fn of_app(layout: &Layout, declared: &Declared, name: &AppName, app: Option<&App
             );
         }
         for (unit, state) in states.into_iter().flatten() {
-            if let Some(problem) = problem_of(&state, enabled == Some(true), in_force.as_deref()) {
+            // One that only gets variables runs from no venv itself.
+            let is_ours = app.is_none_or(|app| !only_gets_variables(app, &unit));
+            if let Some(problem) = problem_of(&state, enabled == Some(true), in_force.as_deref())
+                && is_ours
+            {
                 problems.push(format!("{unit} {problem}"));
             }
             units.push(UnitStatus { unit, state });
@@ -120,9 +125,14 @@ fn of_app(layout: &Layout, declared: &Declared, name: &AppName, app: Option<&App
     })
 }
 
+fn only_gets_variables(app: &App, unit: &str) -> bool {
+    let declared = app.units.iter().find(|(name, _)| name.as_str() == unit);
+    declared.is_some_and(|(_, unit)| matches!(unit.kind, UnitKind::Environment))
+}
+
 fn problem_of(state: &UnitState, enabled: bool, in_force: Option<&str>) -> Option<String> {
     state.main_pid?;
-    if state.hidden {
+    if state.hidden || state.overwritten {
         return None;
     }
     match (enabled, state.tag.as_deref(), in_force) {
@@ -179,6 +189,8 @@ fn text(status: &Status) -> String {
                     .map_or_else(|| "-".to_owned(), |pid| pid.to_string());
                 let runs = if unit.state.hidden {
                     "only root can tell"
+                } else if unit.state.overwritten {
+                    "can't be told"
                 } else if unit.state.main_pid.is_some() {
                     unit.state.tag.as_deref().unwrap_or("the host's")
                 } else {
@@ -259,6 +271,7 @@ mod tests {
             main_pid: Some(1),
             tag: tag.map(str::to_owned),
             hidden: false,
+            overwritten: false,
         }
     }
 
@@ -268,7 +281,13 @@ mod tests {
             hidden: true,
             ..running(None)
         };
-        assert!(problem_of(&hidden, true, Some("2")).is_none());
+        let overwritten = UnitState {
+            overwritten: true,
+            ..running(None)
+        };
+        for state in [hidden, overwritten] {
+            assert!(problem_of(&state, true, Some("2")).is_none());
+        }
     }
 
     #[test]
