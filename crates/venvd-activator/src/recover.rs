@@ -51,7 +51,7 @@ pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Resul
             stuck.push(transaction.app.to_string());
         }
     }
-    if clear_stale_markers(layout, &driver.journal)? {
+    if clear_stale_markers(layout, &driver.journal, &mut stuck)? {
         driver
             .units
             .reload()
@@ -73,8 +73,16 @@ fn is_decided(layout: &Layout, transaction: &Transaction) -> bool {
     committed == transaction.from || transaction.state.failures().0.is_none() && committed == transaction.to
 }
 
-/// Takes away markers to which there is no open transaction; returns whether there were any.
-fn clear_stale_markers(layout: &Layout, journal: &Journal) -> anyhow::Result<bool> {
+/// Returns whether the transaction that an app's marker names can be read, or is not there any more.
+fn is_readable(layout: &Layout, journal: &Journal, app: &AppName) -> anyhow::Result<bool> {
+    let text = atomic::read(&layout.pending(app))?.unwrap_or_default();
+    let id = String::from_utf8_lossy(&text).trim().parse::<u32>();
+    Ok(id.is_err() || id.is_ok_and(|id| journal.load(id).is_ok()))
+}
+
+/// Takes away markers to which there is no open transaction; returns whether there were any. What can't be read may well
+/// be open: its app is stuck, as the venv in force may be one that was never found healthy.
+fn clear_stale_markers(layout: &Layout, journal: &Journal, stuck: &mut Vec<String>) -> anyhow::Result<bool> {
     let (open, _) = journal.open()?;
     let directory = layout.on_disk("/etc/venvd/pending");
     let entries = match fs::read_dir(&directory) {
@@ -89,7 +97,12 @@ fn clear_stale_markers(layout: &Layout, journal: &Journal) -> anyhow::Result<boo
             continue;
         };
         let is_open = open.iter().any(|transaction| transaction.app == app);
-        if !is_open && Lock::try_exclusive(&layout.app_lock(&app))?.is_some() {
+        if is_open {
+            continue;
+        }
+        if !is_readable(layout, journal, &app)? {
+            stuck.push(app.to_string());
+        } else if Lock::try_exclusive(&layout.app_lock(&app))?.is_some() {
             tracing::warn!("{app}: a marker of an activation that is over is taken away");
             atomic::remove(&layout.pending(&app))?;
             cleared = true;

@@ -18,10 +18,15 @@ async fn cut_off(place: &Place, ask: Ask, hangs: &'static str) -> Simulated {
         caller_uid: Some(0),
     };
     let (mut transaction, _) = request.prepare(&driver.host, 1);
-    let driving = driver.drive(&mut transaction, (Event::Begin, None), |_| {});
-    tokio::time::timeout(Duration::from_millis(300), driving)
-        .await
-        .unwrap_err();
+    let reached = async {
+        while driver.units.calls().last().is_none_or(|call| call != hangs) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = driver.drive(&mut transaction, (Event::Begin, None), |_| {}) => panic!("{hangs} is never called"),
+        () = reached => {}
+    }
     driver.units.hangs.set(None);
     driver.units
 }
@@ -102,6 +107,21 @@ async fn units_must_not_start_when_the_link_can_not_be_put_back() {
     fs::create_dir_all(link.join("in the way")).unwrap();
     let error = recover(&place.layout, AtBootNothing).await.unwrap_err();
     assert!(error.to_string().contains("put back for nova"), "{error}");
+}
+
+#[tokio::test]
+async fn units_must_not_start_when_the_journal_can_not_be_read() {
+    let place = Place::new();
+    cut_off(&place, Ask::Activate("2".parse().unwrap()), "settle").await;
+    place.write("/proc/sys/kernel/random/boot_id", "second\n");
+    place.write("/var/lib/venvd/transactions/1.json", "{}");
+    let error = recover(&place.layout, place.systemd()).await.unwrap_err();
+    assert!(error.to_string().contains("put back for nova"), "{error}");
+    assert!(place.is_pending(), "2 was never found healthy");
+    // One that is long over is nobody's way back.
+    place.write("/etc/venvd/pending/nova", "9\n");
+    recover(&place.layout, place.systemd()).await.unwrap();
+    assert!(!place.is_pending());
 }
 
 /// Lets a test look at what it gave away.
