@@ -31,6 +31,7 @@ fn all(os: Os) -> Result<()> {
     no_space(&site);
     // Last: this one does restart the service, twice.
     broken_service(&site);
+    off_with_a_broken_definition(&site);
     Ok(())
 }
 
@@ -41,6 +42,10 @@ fn unknown_key(site: &Site) {
     let words = ["50-typo.toml:2:1: unknown field `execc`", "2 | execc = \"x\"", "^^^^^"];
     refused(site.venvctl(&["build", "placement:x"]), "invalid-definition", &words);
     refused(site.venvctl(&["activate", "placement:14.0.0"]), "app-broken", &words);
+    // A daemon-reload by anybody must not take the unit away.
+    site.machine.ok("systemctl daemon-reload");
+    let exec = site.machine.unit_property(UNIT, "ExecStart");
+    assert!(exec.contains(&format!("/placement/{TAG}/bin/gunicorn")), "{exec}");
     site.machine.ok(&format!("rm {fragment}"));
     site.assert_untouched();
 }
@@ -149,7 +154,7 @@ fn python_that_does_not_fit(site: &Site) {
 fn other_packages_under_one_tag(site: &Site) {
     let lock = ["--lock", "/srv/locks/placement-15.0.0.txt"];
     let answer = site.venvctl(&[&["build", "placement:14.0.0"], &lock[..]].concat());
-    refused(answer, "other-lock", &["placement:14.0.0", "openstack-placement"]);
+    refused(answer, "other-lock", &["placement:14.0.0", "alembic was", "more"]);
     site.assert_untouched();
 }
 
@@ -227,6 +232,17 @@ fn broken_service(site: &Site) {
     let link = machine.ok("readlink /etc/venvd/active/placement");
     assert!(link.ends_with(TAG), "the active link still leads to {link}");
     assert_eq!(machine.ok("ls /etc/venvd/pending"), "", "an activation is open");
+}
+
+/// A typo must not stand between an operator and the way out.
+fn off_with_a_broken_definition(site: &Site) {
+    let fragment = "/etc/venvd/apps/placement.toml.d/50-typo.toml";
+    site.machine.write(fragment, "execc = \"x\"\n", 0o644);
+    site.machine
+        .ok(&format!("systemctl daemon-reload && systemctl restart {UNIT}"));
+    site.assert_serving(TAG);
+    site.machine.ok("venvctl disable placement");
+    assert_eq!(site.machine.unit_property(UNIT, "LoadState"), "not-found");
 }
 
 #[test]

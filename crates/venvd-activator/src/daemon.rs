@@ -86,9 +86,13 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     }
 }
 
+/// How long a watch that failed is left alone before it is set up anew.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
 /// Watches for flips. The first one is told at once, those close behind it together.
 fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
-    let mut watch = Watch::new(&layout.active_links())?;
+    let links = layout.active_links();
+    let mut watch = Watch::new(&links)?;
     let flipped = Arc::new(Notify::new());
     let told = Arc::clone(&flipped);
     std::thread::Builder::new()
@@ -96,8 +100,14 @@ fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
         .spawn(move || {
             loop {
                 if let Err(error) = watch.changed() {
-                    return tracing::error!("flips are not noticed any more: {error}; restart venvd");
+                    tracing::error!("flips can't be noticed: {error}; trying again");
+                    std::thread::sleep(WATCH_AGAIN);
+                    match Watch::new(&links) {
+                        Ok(again) => watch = again,
+                        Err(_) => continue,
+                    }
                 }
+                // Also after a failure: what was flipped meanwhile is found by looking.
                 told.notify_one();
                 std::thread::sleep(COALESCE);
             }

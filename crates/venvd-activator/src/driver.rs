@@ -93,7 +93,7 @@ impl<U: Units> Driver<U> {
             }
             Effect::SetActive(side) => host.set_active(transaction, side)?,
             Effect::Capture => {
-                let (app, _) = host.app(&transaction.app)?;
+                let (app, _) = host.app_in_force(&transaction.app)?;
                 transaction.captured = self.units.capture(&app).await?;
                 return Ok(Event::Captured(summary(&transaction.captured)));
             }

@@ -75,13 +75,30 @@ impl Host {
         Ok((definition, on))
     }
 
+    /// As [`Host::app`], but with the definition that was accepted last where the files are broken: what is in force
+    /// must not be out of reach because of a typo.
+    ///
+    /// # Errors
+    /// The first error, when there is no accepted one either.
+    pub(crate) fn app_in_force(&self, app: &AppName) -> Result<(App, bool), Failure> {
+        self.app(app).or_else(|failure| {
+            let accepted = search::load_accepted(&self.layout, app)?.ok_or(failure)?;
+            let on = accepted.enabled && search::load_settings(&self.layout)?.enabled;
+            Ok((accepted, on))
+        })
+    }
+
     /// Checks all that can be known before something is changed.
     ///
     /// # Errors
     /// Whatever speaks against it.
     pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let (app, _) = self.app(&transaction.app)?;
         let case = &transaction.case;
+        if case.kind == Kind::Disable {
+            self.app_in_force(&transaction.app)?;
+            return Ok(());
+        }
+        let (app, _) = self.app(&transaction.app)?;
         if case.kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
             return Err(Failure::new(
                 Code::HOST_DISABLED,
@@ -138,6 +155,9 @@ impl Host {
             Some(Err(failure)) => return Err(failure),
             None => drop(atomic::remove(&path)?),
         }
+        if side == Side::New {
+            search::accept(&self.layout, app)?;
+        }
         Ok(links::set(&self.layout, Link::Committed, app, venv.as_ref())?)
     }
 
@@ -176,6 +196,12 @@ impl Host {
             Some(text) => atomic::write(&path, text.as_bytes(), 0o644)?,
             None => atomic::remove(&path)?,
         };
+        // Whatever the files say: the copy follows the switch, and the files too where they are sound.
+        let on = (side == Side::New) == (transaction.case.kind == Kind::Enable);
+        search::switch_accepted(&self.layout, &transaction.app, on)?;
+        if side == Side::New && transaction.case.kind == Kind::Enable {
+            search::accept(&self.layout, &transaction.app)?;
+        }
         Ok(())
     }
 
@@ -194,7 +220,7 @@ impl Host {
 
     /// Writes sudoers and rootwrap.conf. The old venv comes first: it is what runs until the restart.
     pub(crate) fn write_policies(&self, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
-        let (app, on) = self.app(&transaction.app)?;
+        let (app, on) = self.app_in_force(&transaction.app)?;
         let admitted: Vec<VenvPath> = match admit {
             Admit::None => Vec::new(),
             // Before it is enabled, an app has no old rules that running units would need.
@@ -306,11 +332,17 @@ mod tests {
             host.set_switch(&transaction, Side::Old).unwrap();
             assert_eq!(host.switch(&app).unwrap(), before);
         }
+        let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
+        fs::write(&path, "user = \"nova\"\n").unwrap();
         transaction.case.kind = Kind::Enable;
         host.set_switch(&transaction, Side::New).unwrap();
-        let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
-        fs::write(path, "user = \"nova\"\n").unwrap();
         assert!(host.app(&app).unwrap().1, "the definition says so now");
+        fs::write(path, "usr = \"nova\"\n").unwrap();
+        assert!(host.app(&app).is_err());
+        assert!(host.app_in_force(&app).unwrap().1, "what was accepted goes on");
+        transaction.case.kind = Kind::Disable;
+        host.set_switch(&transaction, Side::New).unwrap();
+        assert!(!host.app_in_force(&app).unwrap().1, "and can be turned off");
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Request {
             object(failure);
             None
         });
-        let (health, enabled) = match host.app(&self.app) {
+        let app = match self.ask {
+            Ask::Disable => host.app_in_force(&self.app),
+            _ => host.app(&self.app),
+        };
+        let (health, enabled) = match app {
             Ok((app, enabled)) => (app.health, enabled),
             Err(failure) => {
                 object(failure);

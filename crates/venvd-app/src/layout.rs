@@ -48,6 +48,12 @@ impl Layout {
         self.on_disk(format!("/etc/venvd/committed/{app}.json"))
     }
 
+    /// Returns the copy of the definition that was last found sound by an activation: what goes on when the files break.
+    #[must_use]
+    pub fn accepted_definition(&self, app: &AppName) -> PathBuf {
+        self.on_disk(format!("/etc/venvd/committed/{app}.toml"))
+    }
+
     /// Returns the marker of an open activation.
     #[must_use]
     pub fn pending(&self, app: &AppName) -> PathBuf {

@@ -116,10 +116,83 @@ fn definition_files(layout: &Layout) -> Result<BTreeMap<String, PathBuf>, venvd_
     Ok(files)
 }
 
-fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<App, LoadError> {
+/// Keeps a copy of an app's definition, all files merged, for [`load_accepted`].
+///
+/// # Errors
+/// When there is no definition, it is broken, or the copy can't be written.
+pub fn accept(layout: &Layout, app: &AppName) -> Result<(), LoadError> {
+    let files = definition_files(layout)?;
+    let main = files
+        .get(app.as_str())
+        .ok_or_else(|| LoadError::Unknown { app: app.clone() })?;
+    read_app(layout, app, main)?;
+    let (merged, _) = merge_files::<RawApp>(layout, &app_files(layout, app, main)?)?;
+    write_accepted(layout, app, &merged)
+}
+
+/// Reads the definition that was accepted last, if any: what goes on while the files themselves are broken.
+///
+/// # Errors
+/// When the copy can't be read either.
+pub fn load_accepted(layout: &Layout, app: &AppName) -> Result<Option<App>, LoadError> {
+    let Some((copy, merged)) = read_accepted(layout, app)? else {
+        return Ok(None);
+    };
+    let wrong = |message: String| LoadError::from(Diagnostic::of_file(&copy, message));
+    let raw: RawApp = merged
+        .try_into()
+        .map_err(|error: toml::de::Error| wrong(error.message().to_owned()))?;
+    // Where an administrator goes to mend it.
+    let source = definition_files(layout)?
+        .remove(app.as_str())
+        .unwrap_or_else(|| copy.clone());
+    raw.resolve(app.clone(), source)
+        .map(Some)
+        .map_err(|error| wrong(error.message))
+}
+
+/// Turns the accepted copy on or off, so that an app can be switched off while its files are broken.
+///
+/// # Errors
+/// When the copy is there and can't be rewritten.
+pub fn switch_accepted(layout: &Layout, app: &AppName, enabled: bool) -> Result<(), LoadError> {
+    match read_accepted(layout, app)? {
+        Some((_, mut merged)) => {
+            merged.insert("enabled".to_owned(), toml::Value::Boolean(enabled));
+            write_accepted(layout, app, &merged)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Returns the path of the copy on the host, and what is in it.
+fn read_accepted(layout: &Layout, app: &AppName) -> Result<Option<(PathBuf, Table)>, LoadError> {
+    let on_disk = layout.accepted_definition(app);
+    let path = layout.root().on_host(&on_disk);
+    if fs::symlink_metadata(&on_disk).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Ok(None);
+    }
+    let text = read_text(layout, &path)?;
+    let table = toml::from_str(&text).map_err(|error| Diagnostic::at(&path, &text, error.span(), error.message()))?;
+    Ok(Some((path, table)))
+}
+
+fn write_accepted(layout: &Layout, app: &AppName, merged: &Table) -> Result<(), LoadError> {
+    let text =
+        format!("# The definition of {app} as venvd last accepted it; a copy, written at each activation.\n{merged}");
+    atomic::write(&layout.accepted_definition(app), text.as_bytes(), 0o644)?;
+    Ok(())
+}
+
+fn app_files(layout: &Layout, app: &AppName, main: &Path) -> Result<Vec<PathBuf>, venvd_fs::Error> {
     let directories = DEFINITION_DIRECTORIES.map(|directory| Path::new(directory).join(format!("{app}.toml.d")));
     let mut files = vec![main.to_owned()];
     files.extend(fragments(layout, &directories)?);
+    Ok(files)
+}
+
+fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<App, LoadError> {
+    let files = app_files(layout, app, main)?;
     let (raw, texts) = read_merged::<RawApp>(layout, &files)?;
     raw.resolve(app.clone(), main.to_owned())
         .map_err(|wrong| point_at(&texts, main, &wrong.key, &wrong.message).into())
@@ -173,6 +246,16 @@ fn read_merged<T: DeserializeOwned + Default>(
     layout: &Layout,
     files: &[PathBuf],
 ) -> Result<(T, Vec<Source>), LoadError> {
+    let (merged, texts) = merge_files::<T>(layout, files)?;
+    let main = files.first().map_or(Path::new(SETTINGS), |path| path.as_path());
+    let value = merged.try_into().map_err(|error: toml::de::Error| {
+        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message()))
+    })?;
+    Ok((value, texts))
+}
+
+/// As [`read_merged`], but what comes out is still as it was written.
+fn merge_files<T: DeserializeOwned>(layout: &Layout, files: &[PathBuf]) -> Result<(Table, Vec<Source>), LoadError> {
     let mut merged = Table::new();
     let mut texts = Vec::new();
     for path in files {
@@ -183,11 +266,7 @@ fn read_merged<T: DeserializeOwned + Default>(
         merge(&mut merged, toml::from_str(&text).map_err(|error| invalid(&error))?);
         texts.push((path.clone(), text));
     }
-    let main = files.first().map_or(Path::new(SETTINGS), |path| path.as_path());
-    let value = merged.try_into().map_err(|error: toml::de::Error| {
-        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message()))
-    })?;
-    Ok((value, texts))
+    Ok((merged, texts))
 }
 
 fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {

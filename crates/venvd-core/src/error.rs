@@ -56,8 +56,8 @@ pub enum Error {
     },
     /// The tag is in use for something else.
     #[error(
-        "{venv} exists already and was built from something else: {}; a tag names one content, choose another tag",
-        .differences.join("; ")
+        "{venv} exists already and was built from something else; a tag names one content, choose another tag: {}",
+        some(.differences)
     )]
     OtherLock {
         /// The venv.
@@ -212,6 +212,17 @@ impl std::fmt::Display for Step {
             Self::Install => "install",
             Self::Compile => "compile",
         })
+    }
+}
+
+/// How many differences an error names: the rest would hide what to do.
+const NAMED: usize = 5;
+
+fn some(differences: &[String]) -> String {
+    let named = differences.get(..NAMED).unwrap_or(differences).join("; ");
+    match differences.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named}; and {more} more"),
     }
 }
 

@@ -102,6 +102,8 @@ pub fn stage(path: &Path, contents: &[u8], mode: u32) -> Result<Staged, Error> {
 /// When it can't be read, staged or renamed; the old file is then still there.
 pub fn write(path: &Path, contents: &[u8], mode: u32) -> Result<Change, Error> {
     if is_already(path, contents, mode) {
+        // It may have been renamed into place just before a kill: only now is it durable.
+        sync_directory(parent_of(path)?)?;
         return Ok(Change::Unchanged);
     }
     create_directories(parent_of(path)?, 0o755)?;
@@ -114,10 +116,12 @@ pub fn write(path: &Path, contents: &[u8], mode: u32) -> Result<Change, Error> {
 /// # Errors
 /// When the link can't be made or renamed; the old one is then still there.
 pub fn symlink(target: &Path, link: &Path) -> Result<Change, Error> {
+    let parent = parent_of(link)?;
     if fs::read_link(link).is_ok_and(|present| present == target) {
+        // As in `write`.
+        sync_directory(parent)?;
         return Ok(Change::Unchanged);
     }
-    let parent = parent_of(link)?;
     create_directories(parent, 0o755)?;
     let temporary = tempfile::Builder::new()
         .prefix(&temporary_prefix(link))

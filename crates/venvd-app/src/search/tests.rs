@@ -279,3 +279,23 @@ fn settings_merge_and_default() {
     assert_eq!(settings.deployment.unwrap().as_str(), "blue");
     assert_eq!(load_settings(&Host::new(&[]).layout).unwrap(), Settings::default());
 }
+
+#[test]
+fn the_accepted_definition_outlives_the_files_breaking() {
+    let host = Host::new(&[
+        ("/etc/venvd/apps/nova.toml", FULL),
+        ("/etc/venvd/apps/nova.toml.d/10.toml", "health.settle = \"7s\""),
+    ]);
+    let app: AppName = "nova".parse().unwrap();
+    assert!(load_accepted(&host.layout, &app).unwrap().is_none());
+    switch_accepted(&host.layout, &app, false).unwrap();
+    accept(&host.layout, &app).unwrap();
+    fs::write(host.layout.on_disk("/etc/venvd/apps/nova.toml"), "nonsense").unwrap();
+    assert!(accept(&host.layout, &app).is_err(), "a broken one is never accepted");
+    let accepted = load_accepted(&host.layout, &app).unwrap().unwrap();
+    assert_eq!(accepted.health.settle.as_secs(), 7);
+    assert_eq!(accepted.units.len(), 5);
+    assert_eq!(accepted.source, Path::new("/etc/venvd/apps/nova.toml"));
+    switch_accepted(&host.layout, &app, false).unwrap();
+    assert!(!load_accepted(&host.layout, &app).unwrap().unwrap().enabled);
+}

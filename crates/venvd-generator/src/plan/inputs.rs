@@ -44,12 +44,37 @@ pub struct InForce<'a> {
     pub pending: bool,
 }
 
+/// Puts the definitions that were accepted last in place of broken ones: a typo must not take the units of a running
+/// service away at the next boot. Returns what to say about it.
+fn go_on_with_accepted(layout: &Layout, declared: &mut Declared) -> Vec<String> {
+    let mut said = Vec::new();
+    let broken = std::mem::take(&mut declared.broken);
+    for (name, error) in broken {
+        match search::load_accepted(layout, &name) {
+            Ok(Some(app)) => {
+                let error = explain(&error);
+                said.push(format!(
+                    "{name}: its definition is broken, so the last one that was accepted goes on: {error}"
+                ));
+                declared.apps.insert(name, app);
+            }
+            Ok(None) => drop(declared.broken.insert(name, error)),
+            Err(other) => {
+                said.push(explain(&other));
+                declared.broken.insert(name, error);
+            }
+        }
+    }
+    said
+}
+
 impl Inputs {
     /// Reads definitions, links, markers and the kernel command line.
     #[must_use]
     pub fn read(layout: &Layout, cmdline: &Source) -> Self {
-        let declared = search::load(layout);
+        let mut declared = search::load(layout);
         let (switch, mut problems) = cmdline.switch(layout);
+        problems.extend(go_on_with_accepted(layout, &mut declared));
         problems.extend(declared.problems.iter().map(|error| explain(error)));
         let enabled = declared.apps.iter().filter(|(_, app)| app.enabled);
         let committed = enabled
