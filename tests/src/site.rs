@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use crate::tour::{locks, package};
-use crate::{Machine, MachineBuilder, Os, Output, wheels};
+use crate::tour::supplied;
+use crate::{Machine, Os, Output};
 
 /// The tag that is in force.
 pub const TAG: &str = "14.0.0";
@@ -28,11 +28,7 @@ impl Site {
     /// # Panics
     /// When placement does not come up.
     pub fn new(os: Os) -> Result<Self> {
-        let machine = MachineBuilder::new(os)
-            .bind_ro(wheels::ensure(os)?, "/srv/wheels")
-            .bind_ro(locks(), "/srv/locks")
-            .bind_ro(package()?, "/srv/venvd.deb")
-            .boot()?;
+        let machine = supplied(os)?.boot()?;
         machine.ok("useradd --system --user-group --create-home --home-dir /var/lib/placement placement");
         machine.ok("dpkg -i /srv/venvd.deb");
         machine.write(

@@ -1,8 +1,8 @@
 //! Every way from packages to a sealed venv, in a machine without network: three kinds of input, two builders.
 
 use anyhow::Result;
-use venvd_tests::tour::{locks, package};
-use venvd_tests::{Machine, MachineBuilder, Os, wheels};
+use venvd_tests::tour::supplied;
+use venvd_tests::{Machine, Os};
 
 const APP: &str = r#"
 user = "tool"
@@ -16,11 +16,7 @@ no-index = true
 "#;
 
 fn boot(os: Os) -> Result<Machine> {
-    let machine = MachineBuilder::new(os)
-        .bind_ro(wheels::ensure(os)?, "/srv/wheels")
-        .bind_ro(locks(), "/srv/locks")
-        .bind_ro(package()?, "/srv/venvd.deb")
-        .boot()?;
+    let machine = supplied(os)?.boot()?;
     machine.ok("useradd --system --user-group --create-home tool && dpkg -i /srv/venvd.deb");
     machine.ok("grep -oE '^[a-z][A-Za-z0-9._-]+==[0-9][0-9.a-z]*' /srv/locks/rootwrap-b.txt > /root/constraints.txt");
     machine.ok(

@@ -189,8 +189,8 @@ impl Host {
         let path = self.layout.enabled_fragment(&transaction.app);
         let text = match (side, transaction.case.kind) {
             (Side::Old, _) => transaction.switch.clone(),
-            (Side::New, Kind::Disable) => Some(switch_text(false)),
-            (Side::New, _) => Some(switch_text(true)),
+            (Side::New, Kind::Disable) => Some(search::switch_text(false)),
+            (Side::New, _) => Some(search::switch_text(true)),
         };
         match text {
             Some(text) => atomic::write(&path, text.as_bytes(), 0o644)?,
@@ -248,10 +248,6 @@ impl Host {
         }
         Ok(())
     }
-}
-
-fn switch_text(on: bool) -> String {
-    format!("# Written by `venvctl enable` and `venvctl disable`\nenabled = {on}\n")
 }
 
 fn link_unreadable(path: PathBuf, error: &io::Error) -> Failure {

@@ -151,6 +151,12 @@ pub fn load_accepted(layout: &Layout, app: &AppName) -> Result<Option<App>, Load
         .map_err(|error| wrong(error.message))
 }
 
+/// Returns the text of the fragment ([`Layout::enabled_fragment`]) that turns an app on or off.
+#[must_use]
+pub fn switch_text(enabled: bool) -> String {
+    format!("# Written by `venvctl enable` and `venvctl disable`\nenabled = {enabled}\n")
+}
+
 /// Turns the accepted copy on or off, so that an app can be switched off while its files are broken.
 ///
 /// # Errors

@@ -93,12 +93,7 @@ impl Tour {
     /// # Errors
     /// When the package is missing or the machine does not boot.
     pub fn begin(os: Os, say: fn(&str)) -> Result<Self> {
-        let machine = MachineBuilder::new(os)
-            .bind_ro(wheels::ensure(os)?, "/srv/wheels")
-            .bind_ro(locks(), "/srv/locks")
-            .bind_ro(package()?, "/srv/venvd.deb")
-            .late_var()
-            .boot()?;
+        let machine = supplied(os)?.late_var().boot()?;
         Ok(Self {
             machine,
             say,
@@ -156,17 +151,23 @@ impl Tour {
     }
 }
 
-/// The directory of the committed locks.
-#[must_use]
-pub fn locks() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("locks")
+/// A machine to be, with what venvd is installed and builds from: `/srv/venvd.deb`, `/srv/wheels`, `/srv/locks`.
+///
+/// # Errors
+/// When the package is missing or the wheels can't be fetched.
+pub fn supplied(os: Os) -> Result<MachineBuilder> {
+    let locks = Path::new(env!("CARGO_MANIFEST_DIR")).join("locks");
+    Ok(MachineBuilder::new(os)
+        .bind_ro(wheels::ensure(os)?, wheels::GUEST)
+        .bind_ro(locks, "/srv/locks")
+        .bind_ro(package()?, "/srv/venvd.deb"))
 }
 
 /// The Debian package under test: `VENVD_DEB`, which `make` sets.
 ///
 /// # Errors
 /// When it is not there.
-pub fn package() -> Result<PathBuf> {
+fn package() -> Result<PathBuf> {
     let path =
         env::var_os("VENVD_DEB").context("VENVD_DEB is not set: run this through make, which builds the package")?;
     fs::canonicalize(&path).with_context(|| format!("no package at {}: `make deb` builds it", path.display()))

@@ -66,6 +66,7 @@ fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failu
     let record = serde_json::to_vec_pretty(&venvd_core::committed_record(&manifest)?)
         .map_err(|error| Failure::refused("output", error.to_string()))?;
     atomic::write(&layout.committed_record(&app.name), &record, 0o644)?;
+    search::accept(layout, &app.name)?;
     links::set(layout, Link::Committed, &app.name, Some(venv))?;
     links::set(layout, Link::Active, &app.name, Some(venv))?;
     if let Some(before) = before.filter(|before| before != venv) {
@@ -75,7 +76,6 @@ fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failu
 }
 
 fn switch(layout: &Layout, app: &AppName, on: bool) -> Result<(), Failure> {
-    let text = format!("# Written by venvctl enable and disable.\nenabled = {on}\n");
-    atomic::write(&layout.enabled_fragment(app), text.as_bytes(), 0o644)?;
-    Ok(())
+    atomic::write(&layout.enabled_fragment(app), search::switch_text(on).as_bytes(), 0o644)?;
+    Ok(search::accept(layout, app)?)
 }
