@@ -76,7 +76,7 @@ locks: ## the locks of demo and tests anew, from upper constraints
 	$(CARGO) run --locked -p venvd-tests --bin make-locks
 
 docs: ## what rustdoc has to say
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --keep-going
 
 clean: ## removes what was built; the cache of the tests stays
 	$(CARGO) clean

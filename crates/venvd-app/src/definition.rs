@@ -1,4 +1,4 @@
-//! App definitions: the file's form ([`RawApp`]), and what it means ([`App`]).
+//! App definitions: the file's form (`RawApp`), and what it means ([`App`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

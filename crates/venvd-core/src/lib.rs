@@ -1,11 +1,11 @@
 //! The venv itself: made from a lock, sealed, checked, listed, removed.
 //!
 //! Root runs code from a sealed venv, so nothing that a package brought is ever executed here as uid 0: downloads and
-//! installing run as a fresh unprivileged user ([`build`]), root only copies, rewrites and hashes what they left.
+//! installing run as a fresh unprivileged user ([`mod@build`]), root only copies, rewrites and hashes what they left.
 //!
 //! - [`interpreter`]: the Python that a venv is bound to
 //! - [`lock`]: requirements with hashes, and their digest
-//! - [`build`]: from a lock to a sealed venv
+//! - [`mod@build`]: from a lock to a sealed venv
 //! - [`manifest`]: what is in a sealed venv
 //! - [`preflight`]: may this venv be put in force?
 //! - [`list`], [`remove`]: what is there

@@ -3,7 +3,7 @@
 //! A mistake here locks administrators out, or makes a service user root. So nothing is patched into being right: what
 //! is not understood whole is refused, and what is written has been through sudo's own `visudo` first.
 //!
-//! [`plan`] reads, decides and refuses; [`Plan::apply`] stages, validates, commits and proves. [`write`] and [`remove`]
+//! [`plan`] reads, decides and refuses; [`Plan::apply`] stages, validates, commits and proves. [`write()`] and [`remove`]
 //! are both in one, under the lock.
 //!
 //! - [`sudoers`]: what is written below `/etc/sudoers.d`, and what the installed sudo makes of it.
