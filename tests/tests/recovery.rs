@@ -30,7 +30,11 @@ fn begin(site: &Site) {
     site.machine
         .wait_until(Duration::from_secs(30), "the new venv runs, unjudged", |machine| {
             let pid = machine.main_pid(UNIT);
-            let runs = pid != 0 && machine.environ_of(pid).get("VENVD_TAG").is_some_and(|tag| tag == NEXT);
+            // The process may be gone by the time it is looked at.
+            let variable = format!("VENVD_TAG={NEXT}");
+            let runs = machine
+                .run(&["grep", "-qzxF", &variable, &format!("/proc/{pid}/environ")])
+                .success();
             runs && machine.run(&["test", "-e", "/etc/venvd/pending/placement"]).success()
         });
 }

@@ -202,11 +202,11 @@ fn failing_builds(site: &Site) {
     site.assert_untouched();
 }
 
-/// Twice: too little space is seen before anything is done, or only when the disk is full in the middle.
+/// Too little space is seen before the wheels are unpacked, or when the disk is full in the middle.
 fn no_space(site: &Site) {
     let machine = &site.machine;
     let build = ["build", "placement:15.0.0", "--lock", "/srv/locks/placement-15.0.0.txt"];
-    for size in ["30m", "70m"] {
+    for size in ["70m", "190m"] {
         // Over the directories that a build writes to, so that the service goes on below.
         machine.ok(&format!("mount -t tmpfs -o size={size},mode=755 tmpfs /var/lib/venvd"));
         refused(site.venvctl(&build), "no-space", &["/var/lib/venvd"]);
@@ -221,6 +221,12 @@ fn broken_service(site: &Site) {
     let machine = &site.machine;
     machine.ok("awk '/^openstack-placement==/{skip=1; next} /^[a-z]/{skip=0} !skip' /srv/locks/placement-15.0.0.txt > /root/no-placement.txt");
     machine.ok("venvctl build placement:broken --lock /root/no-placement.txt");
+    // gunicorn takes two seconds to give up on its worker.
+    machine.write(
+        "/etc/venvd/apps/placement.toml.d/50-settle.toml",
+        "health.settle = \"10s\"\n",
+        0o644,
+    );
     let (status, code, message) = site.venvctl(&["activate", "placement:broken"]);
     assert_eq!(status, 3, "{code}: {message}");
     assert!(
