@@ -149,7 +149,7 @@ pub enum Error {
     },
     /// What the installer left is not a tree of plain files.
     #[error("the installer left what can't be sealed")]
-    Tree(#[from] beneath::Error),
+    Tree(#[source] beneath::Error),
     /// What was installed is not what the lock names.
     #[error("the venv does not hold what its lock names: {}", .differences.join("; "))]
     NotAsLocked {
@@ -215,6 +215,16 @@ impl std::fmt::Display for Step {
     }
 }
 
+impl From<beneath::Error> for Error {
+    fn from(error: beneath::Error) -> Self {
+        match error {
+            // A full disk is not the installer's fault.
+            beneath::Error::Io(error) => Self::Io(error),
+            refused @ beneath::Error::Refused { .. } => Self::Tree(refused),
+        }
+    }
+}
+
 /// How many differences an error names: the rest would hide what to do.
 const NAMED: usize = 5;
 
@@ -254,7 +264,6 @@ impl Error {
                 Step::Compile => "compile-failed",
             },
             Self::MissingWheels { .. } => "missing-wheel",
-            Self::Tree(error) if error.io().is_some_and(is_full) => "no-space",
             Self::Tree(_) => "hostile-tree",
             Self::NotAsLocked { .. } => "not-as-locked",
             Self::Relocation { .. } => "relocation",

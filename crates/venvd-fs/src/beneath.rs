@@ -32,17 +32,6 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Returns the I/O error, if it is one.
-    #[must_use]
-    pub fn io(&self) -> Option<&io::Error> {
-        match self {
-            Self::Io(error) => Some(&error.source),
-            Self::Refused { .. } => None,
-        }
-    }
-}
-
 /// What an entry of the tree is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -91,15 +80,20 @@ pub fn copy_tree(from: &Path, to: &Path, choose: &mut dyn FnMut(&Path, Kind) -> 
         copied: Copied::default(),
     };
     let (source, target) = (open(from)?, open(to)?);
-    copy.directory(
-        &Pair {
-            source,
-            target,
-            depth: 0,
-        },
-        Path::new(""),
-    )?;
-    Ok(copy.copied)
+    let pair = Pair {
+        source,
+        target,
+        depth: 0,
+    };
+    match copy.directory(&pair, Path::new("")) {
+        Ok(_) => Ok(copy.copied),
+        // A path in the tree says nothing to whoever does not know the tree.
+        Err(Error::Io(error)) => Err(Error::Io(FsError {
+            path: to.join(error.path),
+            ..error
+        })),
+        Err(refused) => Err(refused),
+    }
 }
 
 /// The same directory on both sides.
