@@ -68,7 +68,7 @@ pub fn load(layout: &Layout) -> Declared {
     for (stem, path) in files {
         match stem.parse::<AppName>() {
             Ok(app) => match read_app(layout, &app, &path) {
-                Ok(definition) => drop(declared.apps.insert(app, definition)),
+                Ok((definition, _)) => drop(declared.apps.insert(app, definition)),
                 Err(error) => drop(declared.broken.insert(app, error)),
             },
             Err(error) => declared
@@ -85,7 +85,7 @@ pub fn load(layout: &Layout) -> Declared {
 /// When there is none, or it is broken.
 pub fn load_app(layout: &Layout, app: &AppName) -> Result<App, LoadError> {
     match definition_files(layout)?.get(app.as_str()) {
-        Some(path) => read_app(layout, app, path),
+        Some(path) => read_app(layout, app, path).map(|(definition, _)| definition),
         None => Err(LoadError::Unknown { app: app.clone() }),
     }
 }
@@ -99,7 +99,8 @@ pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
     if layout.on_disk(SETTINGS).exists() {
         files.insert(0, PathBuf::from(SETTINGS));
     }
-    let (raw, _) = read_merged::<RawSettings>(layout, &files)?;
+    let (merged, _) = merge_files::<RawSettings>(layout, &files)?;
+    let raw: RawSettings = from_merged(merged, Path::new(SETTINGS))?;
     Ok(raw.into())
 }
 
@@ -125,8 +126,8 @@ pub fn accept(layout: &Layout, app: &AppName) -> Result<(), LoadError> {
     let main = files
         .get(app.as_str())
         .ok_or_else(|| LoadError::Unknown { app: app.clone() })?;
-    read_app(layout, app, main)?;
-    let (merged, _) = merge_files::<RawApp>(layout, &app_files(layout, app, main)?)?;
+    // What is kept is what was found sound: the files are read once.
+    let (_, merged) = read_app(layout, app, main)?;
     write_accepted(layout, app, &merged)
 }
 
@@ -190,17 +191,15 @@ fn write_accepted(layout: &Layout, app: &AppName, merged: &Table) -> Result<(), 
     Ok(())
 }
 
-fn app_files(layout: &Layout, app: &AppName, main: &Path) -> Result<Vec<PathBuf>, venvd_fs::Error> {
+/// Returns what a definition means, and all of its files merged, as written.
+fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<(App, Table), LoadError> {
     let directories = DEFINITION_DIRECTORIES.map(|directory| Path::new(directory).join(format!("{app}.toml.d")));
     let mut files = vec![main.to_owned()];
     files.extend(fragments(layout, &directories)?);
-    Ok(files)
-}
-
-fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<App, LoadError> {
-    let files = app_files(layout, app, main)?;
-    let (raw, texts) = read_merged::<RawApp>(layout, &files)?;
+    let (merged, texts) = merge_files::<RawApp>(layout, &files)?;
+    let raw: RawApp = from_merged(merged.clone(), main)?;
     raw.resolve(app.clone(), main.to_owned())
+        .map(|definition| (definition, merged))
         .map_err(|wrong| point_at(&texts, main, &wrong.key, &wrong.message).into())
 }
 
@@ -247,20 +246,14 @@ fn is_masked(path: &Path) -> bool {
 /// The path of a file on the host, and its text.
 type Source = (PathBuf, String);
 
-/// Reads files that each are a valid `T`, and merges them, later ones over earlier ones.
-fn read_merged<T: DeserializeOwned + Default>(
-    layout: &Layout,
-    files: &[PathBuf],
-) -> Result<(T, Vec<Source>), LoadError> {
-    let (merged, texts) = merge_files::<T>(layout, files)?;
-    let main = files.first().map_or(Path::new(SETTINGS), |path| path.as_path());
-    let value = merged.try_into().map_err(|error: toml::de::Error| {
-        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message()))
-    })?;
-    Ok((value, texts))
+/// Returns what merged files mean; `main` is named when they contradict each other.
+fn from_merged<T: DeserializeOwned>(merged: Table, main: &Path) -> Result<T, LoadError> {
+    merged.try_into().map_err(|error: toml::de::Error| {
+        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message())).into()
+    })
 }
 
-/// As [`read_merged`], but what comes out is still as it was written.
+/// Reads files that each are a valid `T`, and merges them, later ones over earlier ones, as they were written.
 fn merge_files<T: DeserializeOwned>(layout: &Layout, files: &[PathBuf]) -> Result<(Table, Vec<Source>), LoadError> {
     let mut merged = Table::new();
     let mut texts = Vec::new();

@@ -56,7 +56,7 @@ pub(super) fn distribution_state(machine: &Machine) -> String {
          sudo -l -U cinder | tail -n +2")
 }
 
-/// The text of placement's answer, and its status line.
+/// The status of placement's answer; `000` when there is none.
 pub(super) fn ask_placement(machine: &Machine) -> String {
     machine
         .run(&[
