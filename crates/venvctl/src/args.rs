@@ -47,6 +47,92 @@ pub(crate) enum Command {
         /// Requirements with hashes, or a pylock.toml, instead of the definition's
         #[arg(long, value_name = "FILE")]
         lock: Option<PathBuf>,
+        /// Make a new lock from the definition's packages, instead of the one that was made before
+        #[arg(long, conflicts_with = "lock")]
+        upgrade: bool,
+        /// Ask no index: take all wheels from --find-links and the definition's find-links
+        #[arg(long)]
+        offline: bool,
+        /// A further directory with wheels; may be given several times
+        #[arg(long, value_name = "DIR")]
+        find_links: Vec<PathBuf>,
+    },
+    /// Place a sealed venv from a directory on this host, under its own name or another
+    ///
+    /// DIR is a sealed venv of another root, host or medium, or of this host. Every file is compared with DIR's manifest
+    /// while it is taken over; what names DIR's own place is written anew.
+    Install {
+        /// A sealed venv
+        #[arg(value_name = "DIR")]
+        from: PathBuf,
+        /// APP:TAG, instead of the name in the manifest
+        #[arg(value_name = "APP:TAG")]
+        name: Option<VenvName>,
+    },
+    /// Compare venvs with their manifests, and with what they need of the host
+    ///
+    /// Every file's content, extra and missing files, modes, owners, the directories above, the interpreter, host
+    /// modules, and whether the distributions fit each other.
+    Verify {
+        /// APP or APP:TAG; all venvs of the host when there is none
+        #[arg(value_name = "APP[:TAG]")]
+        targets: Vec<Target>,
+        /// Also compile all sources anew and compare the bytecode
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Put damaged files of a venv back as its manifest has them
+    ///
+    /// They come from DIR, a sound copy of the venv, or from a rebuild of the venv's own lock.
+    Repair {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+        /// A sealed venv that has the same files
+        #[arg(long, value_name = "DIR")]
+        from: Option<PathBuf>,
+    },
+    /// Show what two venvs have in common, and what not
+    Diff {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        before: VenvName,
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        after: VenvName,
+    },
+    /// Remove the venvs that nothing needs any more, and what dead builds left
+    ///
+    /// Never one that is asked for, in force, the previous one, held, among the newest, or used by a process.
+    Gc {
+        /// Only this app's
+        app: Option<AppName>,
+        /// How many of an app's newest venvs stay in any case, instead of the settings' `keep`
+        #[arg(long, value_name = "N")]
+        keep: Option<u32>,
+        /// Remove nothing; say of each venv why it would stay or go
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Keep a venv from being collected
+    Hold {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+        /// Why, for whoever wonders later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let a held venv be collected again
+    Unhold {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+    },
+    /// Look for what is wrong on this host, without reading every file
+    Doctor {
+        /// Only this app
+        app: Option<AppName>,
     },
     /// List the venvs of this host, or of one app
     List {

@@ -9,7 +9,8 @@ use serde::Deserialize;
 use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
 use crate::value::{
-    AbsolutePath, IndexUrl, Line, Location, Requirement, Span, SudoCommand, VariableName, VariableValue,
+    AbsolutePath, DistributionName, IndexUrl, Line, Location, ModuleName, Requirement, Span, SudoCommand, VariableName,
+    VariableValue,
 };
 
 /// An app, as the administrator declared it.
@@ -71,6 +72,10 @@ pub struct Build {
     pub constraints: Vec<AbsolutePath>,
     /// The interpreter that venvs are bound to.
     pub python: PathBuf,
+    /// Modules of the interpreter's own that are linked into the venv, one by one.
+    pub host_modules: Vec<ModuleName>,
+    /// Distributions that may be built from source; of all others only wheels are taken.
+    pub sdists: Vec<DistributionName>,
     /// Which installer builds.
     pub builder: Builder,
     /// Where distributions come from.
@@ -233,26 +238,10 @@ struct RawBuild {
     packages: Vec<Requirement>,
     constraints: Vec<AbsolutePath>,
     python: Option<AbsolutePath>,
-    host_modules: Vec<Later<ModuleName>>,
+    host_modules: Vec<ModuleName>,
+    sdists: Vec<DistributionName>,
     builder: Builder,
     index: Index,
-}
-
-/// A Python module's dotted name.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
-struct ModuleName;
-
-impl TryFrom<String> for ModuleName {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if text.split('.').all(word) {
-            Ok(Self)
-        } else {
-            Err(format!("{text:?} is not the name of a Python module"))
-        }
-    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -394,6 +383,8 @@ impl RawApp {
                     .build
                     .python
                     .map_or_else(|| PathBuf::from("/usr/bin/python3"), |path| path.to_path_buf()),
+                host_modules: sorted(self.build.host_modules),
+                sdists: sorted(self.build.sdists),
                 builder: self.build.builder,
                 index: self.build.index,
             },
@@ -477,6 +468,13 @@ impl RawUnit {
             restart,
         })
     }
+}
+
+/// The order in which names were written means nothing.
+fn sorted<T: Ord>(mut names: Vec<T>) -> Vec<T> {
+    names.sort();
+    names.dedup();
+    names
 }
 
 fn contradiction<T>(key: &[&str], message: &str) -> Result<T, Contradiction> {

@@ -90,6 +90,18 @@ impl Layout {
         self.on_disk("/var/lib/venvd/staging")
     }
 
+    /// Returns the directory of content that venvs share, on the file system of the venvs.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.on_disk("/var/lib/venvd/store")
+    }
+
+    /// Returns the file that says that a venv is held, and why.
+    #[must_use]
+    pub fn held(&self, name: &VenvName) -> PathBuf {
+        self.on_disk("/etc/venvd/held").join(name.relative())
+    }
+
     /// Returns the directory of activations' journals.
     #[must_use]
     pub fn transactions(&self) -> PathBuf {

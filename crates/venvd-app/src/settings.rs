@@ -13,13 +13,19 @@ pub struct Settings {
     pub enabled: bool,
     /// A word for this deployment that goes into tags made by default.
     pub deployment: Option<Tag>,
+    /// How many of an app's newest venvs `gc` keeps in any case.
+    pub keep: u32,
 }
+
+/// The one in force, the one before, and the one that comes next.
+const KEEP: u32 = 3;
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             enabled: true,
             deployment: None,
+            keep: KEEP,
         }
     }
 }
@@ -30,7 +36,7 @@ impl Default for Settings {
 pub(crate) struct RawSettings {
     enabled: Option<bool>,
     deployment: Option<Tag>,
-    keep: Option<Later<u32>>,
+    keep: Option<u32>,
     policy_grace: Option<Later<Span>>,
     registry: Option<Later<String>>,
     trust: Option<Later<AbsolutePath>>,
@@ -41,6 +47,7 @@ impl From<RawSettings> for Settings {
         Self {
             enabled: raw.enabled.unwrap_or(true),
             deployment: raw.deployment,
+            keep: raw.keep.unwrap_or(KEEP),
         }
     }
 }

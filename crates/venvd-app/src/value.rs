@@ -53,6 +53,35 @@ value!(
 );
 
 value!(
+    /// The name of a Python module or package at the top level: `libvirt`.
+    ModuleName(String),
+    |text| {
+        let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        if !first || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return refuse(format!("{text:?} is not the name of a Python module at the top level, such as libvirt"));
+        }
+        Ok(text.to_owned())
+    }
+);
+
+value!(
+    /// The normalised name of a distribution: `oslo-config` for `oslo.config` and `Oslo_Config` (PEP 503).
+    DistributionName(String),
+    |text| {
+        let edge = |byte: Option<u8>| byte.is_some_and(|b| b.is_ascii_alphanumeric());
+        let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !plain || !edge(text.bytes().next()) || !edge(text.bytes().last()) {
+            return refuse(format!("{text:?} is not the name of a distribution, such as oslo.config"));
+        }
+        let mut name = text.to_ascii_lowercase().replace(['_', '.'], "-");
+        while name.contains("--") {
+            name = name.replace("--", "-");
+        }
+        Ok(name)
+    }
+);
+
+value!(
     /// A time span such as `300ms`, `10s`, `2m` or `1h`.
     Span(Duration),
     |text| {

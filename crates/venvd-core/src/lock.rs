@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use venvd_app::value::ModuleName;
 
 use crate::interpreter::Interpreter;
 
@@ -170,15 +171,16 @@ impl Lock {
     }
 
     /// Returns the digest, BLAKE3 in hex, of all that decides a venv's content: this lock, Python's minor version and
-    /// SOABI, the platform. Comments, order and form of the lock have no part in it, nor has Python's patch version.
+    /// SOABI, the platform, the names of host modules. Comments, order and form of the lock have no part in it, nor has Python's patch version.
     #[must_use]
-    pub fn digest(&self, interpreter: &Interpreter) -> String {
-        // The names of host modules join here once definitions can have them.
+    pub fn digest(&self, interpreter: &Interpreter, host_modules: &[ModuleName]) -> String {
         let Interpreter {
             minor, soabi, platform, ..
         } = interpreter;
+        let modules: Vec<&str> = host_modules.iter().map(|module| module.as_str()).collect();
         let text = format!(
-            "venvd 1\npython {minor} {soabi}\nplatform {platform}\n{}",
+            "venvd 1\npython {minor} {soabi}\nplatform {platform}\nhost modules {}\n{}",
+            modules.join(" "),
             self.render()
         );
         blake3::hash(text.as_bytes()).to_hex().to_string()

@@ -41,7 +41,7 @@ pub struct Manifest {
     /// The oldest glibc that its wheels say they run with: `2.34`.
     pub glibc: Option<String>,
     /// Modules of the host's Python that are linked in.
-    pub host_modules: Vec<String>,
+    pub host_modules: Vec<HostModule>,
     /// What is installed, sorted by name.
     pub distributions: Vec<Distribution>,
     /// The executable files in `bin`, sorted.
@@ -106,6 +106,16 @@ pub struct Distribution {
     pub version: String,
 }
 
+/// A module of the interpreter's own that is linked into a venv.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HostModule {
+    /// Its name, as declared: `libvirt`.
+    pub name: String,
+    /// The links that belong to it, relative to the venv, sorted; where they lead is said in [`Manifest::links`].
+    pub links: Vec<String>,
+}
+
 /// A regular file of a venv.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,6 +129,9 @@ pub struct File {
     pub size: u64,
     /// 0o644 or 0o755.
     pub mode: u32,
+    /// Whether its content names the venv's own place, so that it is written anew wherever the venv is placed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub placed: bool,
     /// The hash of its content, in hex.
     pub blake3: String,
 }
@@ -291,6 +304,7 @@ pub(crate) mod tests {
                 dist: Some("nova".into()),
                 size: 5,
                 mode: 0o755,
+                placed: true,
                 blake3: "00".repeat(32),
             }],
             links: vec![Link {

@@ -83,6 +83,7 @@ fn hash_file(tree: &Path, path: &Path, dist: Option<String>) -> Result<File, Err
         dist,
         size: content.len() as u64,
         mode,
+        placed: false,
         blake3,
     })
 }

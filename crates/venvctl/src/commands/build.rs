@@ -18,8 +18,19 @@ struct Built {
     new: bool,
 }
 
+/// What was asked for.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) target: Target,
+    pub(super) lock: Option<PathBuf>,
+    pub(super) upgrade: bool,
+    pub(super) offline: bool,
+    pub(super) find_links: Vec<PathBuf>,
+}
+
 /// Builds the venv of an app.
-pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode, Failure> {
+    let Asked { target, lock, .. } = asked;
     let app = search::load_app(layout, &target.app)?;
     let settings = search::load_settings(layout)?;
     let named = match &target.tag {
@@ -29,6 +40,9 @@ pub(super) fn run(layout: &Layout, target: Target, lock: Option<PathBuf>, json: 
     let mut request = Request::new(app);
     request.tag = target.tag;
     request.lock = lock;
+    request.upgrade = asked.upgrade;
+    request.offline = asked.offline;
+    request.find_links = asked.find_links;
     let mut shown = Shown {
         app: target.app.to_string(),
         line: Line::new(),

@@ -1,10 +1,17 @@
 //! The verbs.
 
 mod build;
+mod diff;
+mod doctor;
+mod gc;
+mod hold;
+mod install;
 mod job;
 mod list;
 mod offline;
+mod repair;
 mod status;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,7 +32,33 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     });
     let json = args.json;
     let request = match args.command {
-        Command::Build { target, lock } => return build::run(&layout, target, lock, json),
+        Command::Build {
+            target,
+            lock,
+            upgrade,
+            offline,
+            find_links,
+        } => {
+            let asked = build::Asked {
+                target,
+                lock,
+                upgrade,
+                offline,
+                find_links,
+            };
+            return build::run(&layout, asked, json);
+        }
+        Command::Install { from, name } => return install::run(&layout, &from, name, json),
+        Command::Verify { targets, deep } => return verify::run(&layout, &targets, deep, json),
+        Command::Repair { venv, from } => return repair::run(&layout, &venv, from.as_deref(), json),
+        Command::Diff { before, after } => return diff::run(&layout, &before, &after, json),
+        Command::Gc { app, keep, dry_run } => {
+            let asked = gc::Asked { app, keep, dry_run };
+            return gc::run(&layout, &asked, json);
+        }
+        Command::Hold { venv, reason } => return hold::hold(&layout, &venv, reason.as_deref(), json),
+        Command::Unhold { venv } => return hold::unhold(&layout, &venv, json),
+        Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
         Command::Remove { venv } => {

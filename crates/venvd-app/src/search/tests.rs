@@ -157,7 +157,7 @@ fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
         ("tag = \"1\"", "1:7"),
         ("pin = \"link\"", "1:7"),
         ("[bundle]\nfrom = \"registry.example.org/x\"", ""),
-        ("[build]\nhost-modules = [\"libvirt\"]", "2:16"),
+        ("[bundle]\nfrom = \"x\"", "1:1"),
         ("[[hooks.before-stop]]\nrun = \"x\"", ""),
         ("[health]\ncommands = [\"true\"]", "2:12"),
         ("[commands]\nexpose = [\"nova-manage\"]", "2:10"),
@@ -259,7 +259,7 @@ fn one_broken_app_does_not_hide_the_others() {
         ("/etc/venvd/apps/good.toml", "enabled = true"),
         ("/etc/venvd/apps/bad.toml", "enabled = maybe"),
         ("/etc/venvd/apps/Bad Name.toml", "enabled = true"),
-        ("/etc/venvd/venvd.toml", "keep = 3"),
+        ("/etc/venvd/venvd.toml", "registry = \"x\""),
     ]);
     let declared = load(&host.layout);
     assert_eq!(declared.apps.keys().map(AppName::as_str).collect::<Vec<_>>(), ["good"]);

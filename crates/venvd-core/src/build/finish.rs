@@ -101,7 +101,7 @@ fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed) ->
         created,
         builder: finished.builder.clone(),
         lock: LockRecord {
-            digest: finished.lock.digest(interpreter),
+            digest: finished.plan.digest(&finished.lock),
             format: finished.lock.format,
             text: finished.lock.text.clone(),
         },

@@ -39,8 +39,12 @@ pub struct Request {
     pub tag: Option<Tag>,
     /// A lock to build from, on disk; it goes before what the definition says.
     pub lock: Option<PathBuf>,
-    /// Ask no index: the wheels must be in the definition's `find-links`.
+    /// Make a new lock even where one was made before.
+    pub upgrade: bool,
+    /// Ask no index: the wheels must be in `find_links` or the definition's `find-links`.
     pub offline: bool,
+    /// Further directories with wheels, on disk, besides the definition's.
+    pub find_links: Vec<PathBuf>,
     /// The uv to build with, where it is not the one in `/usr/local/bin` or `/usr/bin`.
     pub uv: Option<PathBuf>,
     /// The variables that say how to reach an index: proxies, certificates, `PIP_INDEX_URL` and the like.
@@ -55,7 +59,9 @@ impl Request {
             app,
             tag: None,
             lock: None,
+            upgrade: false,
             offline: false,
+            find_links: Vec::new(),
             uv: None,
             environment: environment::passed(std::env::vars_os()),
         }

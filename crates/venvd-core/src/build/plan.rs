@@ -110,7 +110,7 @@ impl<'a> Plan<'a> {
         let Some((venv, manifest)) = existing(layout, name)? else {
             return Ok(None);
         };
-        if manifest.lock.digest == lock.digest(self.interpreter) {
+        if manifest.lock.digest == self.digest(lock) {
             return Ok(Some(venv));
         }
         let differences = self.differences(lock, &manifest)?;
@@ -137,16 +137,45 @@ impl<'a> Plan<'a> {
                 let version = lock.version_of(package).ok_or_else(|| Error::NoVersion {
                     package: package.to_owned(),
                 })?;
-                default_tag(version, settings, &lock.digest(self.interpreter)).parse()?
+                default_tag(version, settings, &self.digest(lock)).parse()?
             }
         };
         Ok(VenvName::new(app.name.clone(), tag)?)
+    }
+
+    /// Returns the digest of all that decides the venv's content.
+    pub(super) fn digest(&self, lock: &Lock) -> String {
+        lock.digest(self.interpreter, &self.request.app.build.host_modules)
     }
 
     fn differences(&self, lock: &Lock, manifest: &Manifest) -> Result<Vec<String>, Error> {
         let path = Path::new(crate::manifest::PATH);
         let before = Lock::parse(path, manifest.lock.format, manifest.lock.text.clone())?;
         let mut differences = lock.differences(&before);
+        let before_modules: Vec<&str> = manifest
+            .host_modules
+            .iter()
+            .map(|module| module.name.as_str())
+            .collect();
+        let modules: Vec<&str> = self
+            .request
+            .app
+            .build
+            .host_modules
+            .iter()
+            .map(|name| name.as_str())
+            .collect();
+        if before_modules != modules {
+            let named = |modules: &[&str]| {
+                if modules.is_empty() {
+                    "none".to_owned()
+                } else {
+                    modules.join(", ")
+                }
+            };
+            let (before, now) = (named(&before_modules), named(&modules));
+            differences.push(format!("its host modules were {before}, now they would be {now}"));
+        }
         let Interpreter { soabi, platform, .. } = self.interpreter;
         for (before, now) in [(&manifest.python.soabi, soabi), (&manifest.platform, platform)] {
             if before != now {

@@ -98,19 +98,19 @@ fn the_digest_covers_what_decides_the_content() {
     .unwrap();
     let lock = |text: &str| requirements(text).unwrap();
     let line = format!("nova==1 --hash=sha256:{H1}\n");
-    let digest = lock(&line).digest(&python);
-    assert_eq!(lock(&format!("# other comment\n{line}\n")).digest(&python), digest);
+    let digest = lock(&line).digest(&python, &[]);
+    assert_eq!(lock(&format!("# other comment\n{line}\n")).digest(&python, &[]), digest);
     let patched = Interpreter {
         version: "3.11.9".to_owned(),
         ..python.clone()
     };
-    assert_eq!(lock(&line).digest(&patched), digest);
+    assert_eq!(lock(&line).digest(&patched, &[]), digest);
     let minor = Interpreter {
         minor: "3.12".to_owned(),
         ..python.clone()
     };
-    assert_ne!(lock(&line).digest(&minor), digest);
-    assert_ne!(lock(&line.replace("==1", "==2")).digest(&python), digest);
+    assert_ne!(lock(&line).digest(&minor, &[]), digest);
+    assert_ne!(lock(&line.replace("==1", "==2")).digest(&python, &[]), digest);
 }
 
 #[test]
