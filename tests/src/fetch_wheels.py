@@ -1,7 +1,7 @@
 """Fetches the wheels of locks for a Python and a glibc that need not be this host's.
 
 Arguments: the Python's minor version, the newest glibc, a directory of wheels that are known, the directory to fetch
-into, and the locks. pip can pick wheels for another Python, but it judges markers by the one that it runs on; so the
+into, the names (with commas) of what exists as source only, and the locks. Of those the source archive is fetched. pip can pick wheels for another Python, but it judges markers by the one that it runs on; so the
 markers are judged here, and pip gets plain requirements, all with hashes.
 """
 
@@ -36,12 +36,13 @@ def platforms(glibc):
     return tags + [f"{old}_{machine}" for old in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
 
 
-def download(python, glibc, known, target, lines):
+def download(python, glibc, known, target, sdists, lines):
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        command += ["--no-deps", "--require-hashes", "--only-binary=:all:", "--find-links", known, "--dest", target]
+        command += ["--no-deps", "--require-hashes", "--only-binary=:all:", f"--no-binary={sdists}"]
+        command += ["--find-links", known, "--dest", target]
         command += ["--python-version", python, "--implementation", "cp"]
         for abi in ("cp" + python.replace(".", ""), "abi3", "none"):
             command += ["--abi", abi]
@@ -50,7 +51,7 @@ def download(python, glibc, known, target, lines):
         subprocess.run([*command, "--requirement", file.name], check=True)
 
 
-def main(python, glibc, known, target, *locks):
+def main(python, glibc, known, target, sdists, *locks):
     environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
     # One version of a name at a time: pip takes no two in one call, and several locks share most.
     rounds = []
@@ -64,7 +65,7 @@ def main(python, glibc, known, target, *locks):
                 rounds.append(free)
             free[name] = line
     for chosen in rounds:
-        download(python, glibc, known, target, chosen.values())
+        download(python, glibc, known, target, sdists, chosen.values())
     for name in os.listdir(target):
         os.chmod(os.path.join(target, name), 0o644)
 

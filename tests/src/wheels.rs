@@ -63,6 +63,7 @@ fn fetch(os: Os, known: &Path, target: &Path) -> Result<()> {
         .args(["-c", FETCH, os.python(), &format!("{major}.{minor}")])
         .arg(known)
         .arg(target)
+        .arg(locks::sdists()?.join(","))
         .args(locks::all().map(locks::path));
     host::run(&mut command)?;
     Ok(())
