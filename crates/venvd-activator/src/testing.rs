@@ -98,6 +98,7 @@ impl Place {
             distributions: Vec::new(),
             programs: vec![PROGRAM.parse().unwrap()],
             uncompiled: Vec::new(),
+            contested: Vec::new(),
             files: Vec::new(),
             links: Vec::new(),
         };

@@ -7,6 +7,7 @@
 //! - [`lock`]: requirements with hashes, and their digest
 //! - [`mod@build`]: from a lock to a sealed venv
 //! - [`manifest`]: what is in a sealed venv
+//! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
 //! - [`list`], [`remove`]: what is there
 
@@ -18,7 +19,7 @@ pub mod lock;
 pub mod manifest;
 pub mod preflight;
 mod record;
-mod relocate;
+pub mod relocate;
 pub mod remove;
 mod seal;
 mod space;

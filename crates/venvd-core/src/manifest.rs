@@ -48,6 +48,8 @@ pub struct Manifest {
     pub programs: Vec<ProgramName>,
     /// Sources that are no valid Python (templates mostly), sorted; they have no bytecode.
     pub uncompiled: Vec<String>,
+    /// Files that several distributions have, each with other content, sorted by path.
+    pub contested: Vec<Contested>,
     /// Every regular file, sorted by path.
     pub files: Vec<File>,
     /// Every symbolic link, sorted by path.
@@ -114,6 +116,16 @@ pub struct HostModule {
     pub name: String,
     /// The links that belong to it, relative to the venv, sorted; where they lead is said in [`Manifest::links`].
     pub links: Vec<String>,
+}
+
+/// A file that several distributions have, each with other content.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contested {
+    /// Relative to the venv.
+    pub path: String,
+    /// The distributions, sorted by name. The content is that of the last one.
+    pub distributions: Vec<String>,
 }
 
 /// A regular file of a venv.
@@ -299,6 +311,7 @@ pub(crate) mod tests {
             }],
             programs: vec!["nova-manage".parse().unwrap()],
             uncompiled: vec![],
+            contested: vec![],
             files: vec![File {
                 path: "bin/nova-manage".into(),
                 dist: Some("nova".into()),

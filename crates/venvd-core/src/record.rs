@@ -21,74 +21,155 @@ pub(crate) struct Installed {
     pub(crate) distributions: Vec<Distribution>,
     /// The owner of each file, by its path relative to the tree.
     pub(crate) owners: BTreeMap<PathBuf, String>,
+    /// The `RECORD`s that have hashes of scripts which name the venv's place, relative to the tree.
+    pub(crate) placed: BTreeSet<PathBuf>,
+    /// Files that several distributions installed with other content each.
+    pub(crate) contested: Vec<Contest>,
     /// The oldest glibc that all wheels say they run with.
     pub(crate) glibc: Option<(u32, u32)>,
 }
 
+/// A file that several distributions installed with other content each: which of them is there is decided by the order
+/// of the install, so by nothing that a lock says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contest {
+    /// The file, relative to the tree.
+    pub(crate) path: PathBuf,
+    /// Those that installed it; the last, by name, is to have it.
+    pub(crate) distributions: Vec<String>,
+    /// The hash that the last one recorded.
+    pub(crate) hash: String,
+}
+
+/// A row of a `RECORD`.
+struct Row {
+    /// As it stands there, relative to the directory of packages.
+    name: String,
+    /// Relative to the tree.
+    file: PathBuf,
+    hash: String,
+    size: String,
+}
+
 /// Corrects every `RECORD` below `site` (relative to the tree) and returns what is installed.
-pub(crate) fn update(tree: &Path, site: &Path, changed: &BTreeSet<PathBuf>) -> Result<Installed, Error> {
+///
+/// `placed` are the scripts that were written anew.
+pub(crate) fn update(tree: &Path, site: &Path, placed: &BTreeSet<PathBuf>) -> Result<Installed, Error> {
     let mut installed = Installed::default();
-    let directory = tree.join(site);
-    for entry in fs::read_dir(&directory).at("list", &directory)? {
-        let path = entry.at("list", &directory)?.path();
-        if path.extension().is_some_and(|extension| extension == "dist-info") {
-            let distribution = metadata(&path)?;
-            let name = distribution.name.clone();
-            for file in update_one(tree, site, &path.join("RECORD"), changed)? {
-                installed.owners.insert(file, name.clone());
+    let mut contests: BTreeMap<PathBuf, Contest> = BTreeMap::new();
+    let mut hashes: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for (info, distribution) in distributions(&tree.join(site))? {
+        let record = info.join("RECORD");
+        let relative = record.strip_prefix(tree).unwrap_or(&record).to_owned();
+        let content = fs::read(&record).at("read", &record)?;
+        let mut rows = rows(&relative, site, &content)?;
+        rows.retain(|row| tree.join(&row.file).is_file());
+        for row in &rows {
+            let before = hashes.insert(row.file.clone(), row.hash.clone());
+            let owner = installed.owners.insert(row.file.clone(), distribution.name.clone());
+            if let (Some(owner), true) = (owner, before.is_some_and(|before| before != row.hash)) {
+                let contest = contests.entry(row.file.clone()).or_insert_with(|| Contest {
+                    path: row.file.clone(),
+                    distributions: vec![owner],
+                    hash: String::new(),
+                });
+                contest.distributions.push(distribution.name.clone());
+                contest.hash.clone_from(&row.hash);
             }
-            installed.glibc = installed.glibc.max(glibc_of(&path)?);
-            installed.distributions.push(distribution);
         }
+        let mut names_place = false;
+        for row in rows.iter_mut().filter(|row| placed.contains(&row.file)) {
+            let path = tree.join(&row.file);
+            row.set(&fs::read(&path).at("read", &path)?);
+            names_place = true;
+        }
+        // In staging nothing reads it before the final rename: no need to write it atomically.
+        fs::write(&record, table(&relative, rows)?).at("write", &record)?;
+        if names_place {
+            installed.placed.insert(relative);
+        }
+        installed.glibc = installed.glibc.max(glibc_of(&info)?);
+        installed.distributions.push(distribution);
     }
-    installed.distributions.sort();
+    installed.contested = contests.into_values().collect();
     Ok(installed)
 }
 
-/// Corrects one `RECORD`; returns the files it lists, relative to the tree.
-fn update_one(tree: &Path, site: &Path, record: &Path, changed: &BTreeSet<PathBuf>) -> Result<Vec<PathBuf>, Error> {
-    let invalid = |reason: String| Error::Relocation {
-        path: record.strip_prefix(tree).unwrap_or(record).to_owned(),
-        reason,
-    };
-    let text = fs::read(record).at("read", record)?;
+/// Returns a `RECORD`, at `path` relative to a venv, with the hashes of files whose content is another now.
+pub(crate) fn rewrite(path: &str, record: &[u8], contents: &BTreeMap<String, Vec<u8>>) -> Result<Vec<u8>, Error> {
+    let path = Path::new(path);
+    let site = path.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let mut rows = rows(path, site, record)?;
+    for row in &mut rows {
+        if let Some(content) = row.file.to_str().and_then(|file| contents.get(file)) {
+            row.set(content);
+        }
+    }
+    table(path, rows)
+}
+
+/// Returns the metadata directories on disk and what they say, sorted by name, so that every run goes the same way.
+fn distributions(site: &Path) -> Result<Vec<(PathBuf, Distribution)>, Error> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(site).at("list", site)? {
+        let path = entry.at("list", site)?.path();
+        if path.extension().is_some_and(|extension| extension == "dist-info") {
+            let distribution = metadata(&path)?;
+            found.push((path, distribution));
+        }
+    }
+    found.sort_by(|(_, one), (_, other)| one.cmp(other));
+    Ok(found)
+}
+
+/// Reads the `RECORD` at `path`, relative to the tree, where the packages are in `site`.
+fn rows(path: &Path, site: &Path, content: &[u8]) -> Result<Vec<Row>, Error> {
     let reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(text.as_slice());
-    let mut rows = BTreeMap::new();
-    let mut files = Vec::new();
+        .from_reader(content);
+    let mut rows = Vec::new();
     for row in reader.into_records() {
-        let row = row.map_err(|error| invalid(format!("is no table: {error}")))?;
-        let name = row.get(0).unwrap_or_default().to_owned();
-        let file =
-            inside(site, &name).ok_or_else(|| invalid(format!("lists {name:?}, which is outside of the venv")))?;
-        let on_disk = tree.join(&file);
-        if !on_disk.is_file() {
-            continue;
-        }
-        let hash = if changed.contains(&file) {
-            let content = fs::read(&on_disk).at("read", &on_disk)?;
-            (record_hash(&content), content.len().to_string())
-        } else {
-            (
-                row.get(1).unwrap_or_default().to_owned(),
-                row.get(2).unwrap_or_default().to_owned(),
-            )
-        };
-        rows.insert(name, hash);
-        files.push(file);
+        let row = row.map_err(|error| invalid(path, format!("is no table: {error}")))?;
+        let field = |index: usize| row.get(index).unwrap_or_default().to_owned();
+        let name = field(0);
+        let file = inside(site, &name)
+            .ok_or_else(|| invalid(path, format!("lists {name:?}, which is outside of the venv")))?;
+        rows.push(Row {
+            name,
+            file,
+            hash: field(1),
+            size: field(2),
+        });
     }
+    Ok(rows)
+}
+
+/// Returns the text of a `RECORD`, sorted.
+fn table(path: &Path, mut rows: Vec<Row>) -> Result<Vec<u8>, Error> {
+    rows.sort_by(|one, other| one.name.cmp(&other.name));
+    rows.dedup_by(|one, other| one.name == other.name);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for (name, (hash, size)) in rows {
+    for row in rows {
         writer
-            .write_record([name, hash, size])
-            .map_err(|error| invalid(error.to_string()))?;
+            .write_record([row.name, row.hash, row.size])
+            .map_err(|error| invalid(path, error.to_string()))?;
     }
-    let corrected = writer.into_inner().map_err(|error| invalid(error.to_string()))?;
-    // In staging nothing reads it before the final rename: no need to write it atomically.
-    fs::write(record, &corrected).at("write", record)?;
-    Ok(files)
+    writer.into_inner().map_err(|error| invalid(path, error.to_string()))
+}
+
+impl Row {
+    fn set(&mut self, content: &[u8]) {
+        self.hash = record_hash(content);
+        self.size = content.len().to_string();
+    }
+}
+
+fn invalid(path: &Path, reason: String) -> Error {
+    Error::Relocation {
+        path: path.to_owned(),
+        reason,
+    }
 }
 
 /// Returns where a row's path leads, relative to the tree; none when outside of it.
@@ -229,6 +310,19 @@ mod tests {
             }]
         );
         assert_eq!(installed.owners[Path::new("bin/nova")], "nova-x");
+        assert_eq!(installed.placed, [site.join("nova_x-1.dist-info/RECORD")].into());
+        let contents = BTreeMap::from([("bin/nova".to_owned(), b"x".to_vec())]);
+        let moved = rewrite(
+            "lib/python3.11/site-packages/nova_x-1.dist-info/RECORD",
+            rows.as_bytes(),
+            &contents,
+        )
+        .unwrap();
+        let moved = String::from_utf8(moved).unwrap();
+        assert!(
+            moved.contains("../../../bin/nova,sha256=LXEWQrcmsEQBYnyp-6wy9chTD7GQPMTbAiWHF5IaSIE,1\n"),
+            "{moved}"
+        );
         for row in ["../../../../etc/passwd,,", "/etc/passwd,,"] {
             fs::write(info.join("RECORD"), row).unwrap();
             assert_eq!(

@@ -16,7 +16,13 @@ use crate::error::Error;
 use crate::interpreter::Interpreter;
 use crate::record::Installed;
 
+mod activate;
+mod console;
+mod place;
 mod script;
+
+pub use self::place::{Moved, move_to};
+pub use self::script::wrong_interpreter;
 
 /// What tells of a venv's maker, not of its content.
 const UNWANTED_METADATA: [&str; 5] = [
@@ -30,11 +36,11 @@ const UNWANTED_METADATA: [&str; 5] = [
 /// What we put at a venv's top ourselves.
 const UNWANTED_TOP: [&str; 3] = [".venvd", "lib64", "pyvenv.cfg"];
 
+/// The first bytes of a program that is no script, elf(5).
+const ELF: &[u8] = b"\x7fELF";
+
 /// What we put into `bin` ourselves, besides the link with the minor version.
 const UNWANTED_BIN: [&str; 3] = ["activate", "python", "python3"];
-
-/// For an administrator's shell; services never need it.
-const ACTIVATE: &str = include_str!("relocate/activate.sh");
 
 /// Says which entries of an installer's venv become part of ours.
 pub(crate) fn choose(path: &Path, kind: Kind, interpreter: &Interpreter) -> Choice {
@@ -53,45 +59,86 @@ pub(crate) fn choose(path: &Path, kind: Kind, interpreter: &Interpreter) -> Choi
     if unwanted { Choice::Skip } else { Choice::Copy }
 }
 
+/// Returns whether a program of this name is one that every venv has by itself.
+fn is_own_program(name: &str) -> bool {
+    let version = |text: &str| {
+        text.chars()
+            .all(|character| character.is_ascii_digit() || character == '.')
+    };
+    name == "activate" || name.strip_prefix("python").is_some_and(version)
+}
+
 /// Makes the programs of the tree run with the Python of `venv`'s place.
 ///
-/// Returns the files whose content changed, relative to the tree.
+/// Returns the scripts that name this place, relative to the tree.
 ///
 /// # Errors
-/// When a file still names the place of the install, or is an editable install.
+/// When a script would run with another Python, a file still names the place of the install, or is an editable install.
 pub(crate) fn relocate(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<BTreeSet<PathBuf>, Error> {
-    let origin = crate::build::ORIGIN;
     let python = venv.bin().join("python").display().to_string();
-    let bin = tree.join("bin");
-    let mut changed = BTreeSet::new();
+    let declared = console::declared(tree, &interpreter.site_packages())?;
+    for path in &declared.undeclared {
+        let on_disk = tree.join(path);
+        fs::remove_file(&on_disk).at("remove", &on_disk)?;
+    }
+    for (path, program) in &declared.programs {
+        let on_disk = tree.join(path);
+        fs::write(&on_disk, program.script(&python)).at("write", &on_disk)?;
+    }
+    let mut placed = BTreeSet::new();
+    relocate_programs(tree, Path::new("bin"), &python, &mut placed)?;
+    check_site_packages(tree, interpreter)?;
+    Ok(placed)
+}
+
+/// Relocates the scripts in a directory and below it.
+fn relocate_programs(tree: &Path, relative: &Path, python: &str, placed: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
+    let directory = tree.join(relative);
     // The installer made it, with its own files at least.
-    for entry in fs::read_dir(&bin).at("list", &bin)? {
-        let path = entry.at("list", &bin)?.path();
-        if !fs::symlink_metadata(&path).at("look at", &path)?.is_file() {
-            continue;
-        }
-        let content = fs::read(&path).at("read", &path)?;
-        let relative = Path::new("bin").join(path.file_name().unwrap_or_default());
-        let content = match script::rewrite(&content, &python) {
-            Some(rewritten) => {
-                fs::write(&path, &rewritten).at("write", &path)?;
-                changed.insert(relative.clone());
-                rewritten
-            }
-            None => content,
-        };
-        if content.starts_with(b"#!") {
-            refuse_origin(&relative, &content, origin)?;
-            // Whether a wheel's own script is executable depends on its zip, and on which installer looks there.
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).at("set the mode of", &path)?;
+    for entry in fs::read_dir(&directory).at("list", &directory)? {
+        let entry = entry.at("list", &directory)?;
+        let (on_disk, path) = (entry.path(), relative.join(entry.file_name()));
+        let kind = entry.file_type().at("look at", &on_disk)?;
+        if kind.is_dir() {
+            relocate_programs(tree, &path, python, placed)?;
+        } else if kind.is_file() && relocate_program(&on_disk, &path, python)? {
+            placed.insert(path);
         }
     }
-    check_site_packages(tree, interpreter, origin)?;
-    Ok(changed)
+    Ok(())
+}
+
+/// Relocates a program; returns whether it names the place now.
+fn relocate_program(on_disk: &Path, path: &Path, python: &str) -> Result<bool, Error> {
+    let content = fs::read(on_disk).at("read", on_disk)?;
+    let rewritten = script::rewrite(&content, python);
+    if let Some(rewritten) = rewritten.as_ref().filter(|rewritten| **rewritten != content) {
+        fs::write(on_disk, rewritten).at("write", on_disk)?;
+    }
+    let placed = rewritten.is_some();
+    let content = rewritten.unwrap_or(content);
+    if let Some(reason) = script::wrong_interpreter(&content, python) {
+        return Err(Error::Relocation {
+            path: path.to_owned(),
+            reason,
+        });
+    }
+    let is_script = content.starts_with(b"#!");
+    if is_script {
+        refuse_origin(path, &content)?;
+    }
+    // Whether a wheel's own program is executable depends on its zip, and on which installer looks there.
+    let mode = if is_script || content.starts_with(ELF) {
+        0o755
+    } else {
+        0o644
+    };
+    fs::set_permissions(on_disk, fs::Permissions::from_mode(mode)).at("set the mode of", on_disk)?;
+    Ok(placed)
 }
 
 /// Refuses what makes Python look for code outside of the venv.
-fn check_site_packages(tree: &Path, interpreter: &Interpreter, origin: &str) -> Result<(), Error> {
+fn check_site_packages(tree: &Path, interpreter: &Interpreter) -> Result<(), Error> {
     let site = interpreter.site_packages();
     let on_disk = tree.join(&site);
     for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
@@ -103,13 +150,14 @@ fn check_site_packages(tree: &Path, interpreter: &Interpreter, origin: &str) -> 
             return Err(Error::Relocation { path: relative, reason });
         }
         if name.ends_with(".pth") {
-            refuse_origin(&relative, &fs::read(&path).at("read", &path)?, origin)?;
+            refuse_origin(&relative, &fs::read(&path).at("read", &path)?)?;
         }
     }
     Ok(())
 }
 
-fn refuse_origin(path: &Path, content: &[u8], origin: &str) -> Result<(), Error> {
+fn refuse_origin(path: &Path, content: &[u8]) -> Result<(), Error> {
+    let origin = crate::build::ORIGIN;
     if content.windows(origin.len()).any(|window| window == origin.as_bytes()) {
         let reason = format!("names the place where it was installed first, {origin}");
         return Err(Error::Relocation {
@@ -159,8 +207,8 @@ fn prune_directory(tree: &Path, relative: &Path, unwanted: &mut dyn FnMut(&Path)
     Ok(any)
 }
 
-/// Writes what every venv has by itself.
-pub(crate) fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<(), Error> {
+/// Writes what every venv has by itself, and returns which file of it names the venv's place.
+pub(crate) fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interpreter) -> Result<PathBuf, Error> {
     let home = interpreter.path.parent().unwrap_or(Path::new("/"));
     // The minor version only: a patch of Python changes neither the venv nor its digest.
     let configuration = format!(
@@ -168,12 +216,9 @@ pub(crate) fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interp
         home.display(),
         interpreter.minor
     );
-    let activate = ACTIVATE
-        .replace("@VENV@", &venv.path().display().to_string())
-        .replace("@NAME@", &venv.name().to_string());
     let bin = tree.join("bin");
     venvd_fs::atomic::create_directories(&bin, 0o755)?;
-    for (name, text) in [("pyvenv.cfg", configuration), ("bin/activate", activate)] {
+    for (name, text) in [("pyvenv.cfg", configuration), (activate::PATH, activate::text(venv))] {
         let path = tree.join(name);
         venvd_fs::atomic::write(&path, text.as_bytes(), 0o644)?;
     }
@@ -188,7 +233,7 @@ pub(crate) fn write_own_files(tree: &Path, venv: &VenvPath, interpreter: &Interp
         let path = tree.join(link);
         symlink(target, &path).at("create the link", &path)?;
     }
-    Ok(())
+    Ok(PathBuf::from(activate::PATH))
 }
 
 #[cfg(test)]

@@ -1,16 +1,19 @@
 //! The last steps: what is in the tree goes into the manifest, all of it to the disk, and then into place at once.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use rustix::fs::{AtFlags, Timespec, Timestamps};
 use venvd_app::ProgramName;
 use venvd_fs::IoContext;
 
 use crate::error::Error;
 use crate::interpreter::Interpreter;
-use crate::manifest::{File, Link};
+use crate::manifest::{File, LOG, Link, Manifest, PATH};
 use crate::record::Installed;
 
 /// What a tree holds.
@@ -22,11 +25,27 @@ pub(crate) struct Contents {
     pub(crate) uncompiled: Vec<String>,
 }
 
-/// Looks at and hashes everything in a tree, except `.venvd`.
-pub(crate) fn contents(tree: &Path, interpreter: &Interpreter, installed: &Installed) -> Result<Contents, Error> {
+/// The time of change of everything in a sealed tree, in seconds since 1970: the beginning of 1980, before which a zip
+/// file can't name any. One constant, so that venvs can share inodes, and nothing tells when a tree was made.
+const SEALED_TIME: i64 = 315_532_800;
+
+/// Looks at and hashes everything in a tree, except `.venvd`, and sets the times of its files.
+///
+/// `placed` are the files that name the venv's place.
+pub(crate) fn contents(
+    tree: &Path,
+    interpreter: &Interpreter,
+    installed: &Installed,
+    placed: &BTreeSet<PathBuf>,
+) -> Result<Contents, Error> {
     let mut found = Found::default();
     found.walk(tree, Path::new(""))?;
-    let hash = |path: &PathBuf| hash_file(tree, path, owner(path, installed));
+    let hash = |path: &PathBuf| {
+        let mut file = hash_file(tree, path)?;
+        file.dist = owner(path, installed);
+        file.placed = placed.contains(path);
+        Ok::<_, Error>(file)
+    };
     let mut files = found.files.par_iter().map(hash).collect::<Result<Vec<_>, _>>()?;
     files.sort_by(|one, other| one.path.cmp(&other.path));
     found.links.sort_by(|one, other| one.path.cmp(&other.path));
@@ -73,19 +92,48 @@ impl Found {
     }
 }
 
-fn hash_file(tree: &Path, path: &Path, dist: Option<String>) -> Result<File, Error> {
+fn hash_file(tree: &Path, path: &Path) -> Result<File, Error> {
     let on_disk = tree.join(path);
-    let content = fs::read(&on_disk).at("read", &on_disk)?;
-    let mode = fs::metadata(&on_disk).at("look at", &on_disk)?.permissions().mode() & 0o7777;
-    let blake3 = blake3::hash(&content).to_hex().to_string();
+    let mut file = fs::File::open(&on_disk).at("open", &on_disk)?;
+    let metadata = file.metadata().at("look at", &on_disk)?;
+    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or_default());
+    file.read_to_end(&mut content).at("read", &on_disk)?;
+    rustix::fs::futimens(&file, &sealed_times()).at("set the time of", &on_disk)?;
     Ok(File {
         path: text(path),
-        dist,
+        dist: None,
         size: content.len() as u64,
-        mode,
+        mode: metadata.permissions().mode() & 0o7777,
         placed: false,
-        blake3,
+        blake3: blake3::hash(&content).to_hex().to_string(),
     })
+}
+
+fn sealed_times() -> Timestamps {
+    let time = Timespec {
+        tv_sec: SEALED_TIME,
+        tv_nsec: 0,
+    };
+    Timestamps {
+        last_access: time,
+        last_modification: time,
+    }
+}
+
+/// Sets the times of a tree's directories and links, and of what lies in `.venvd`: the last change before it is in place.
+pub(crate) fn set_times(tree: &Path, manifest: &Manifest) -> Result<(), Error> {
+    let mut paths: BTreeSet<&Path> = [PATH, LOG].map(Path::new).into();
+    paths.extend(manifest.links.iter().map(|link| Path::new(&link.path)));
+    let files = manifest.files.iter().map(|file| Path::new(&file.path));
+    let above: BTreeSet<&Path> = files.chain(paths.iter().copied()).filter_map(Path::parent).collect();
+    paths.extend(above.into_iter().flat_map(Path::ancestors));
+    paths.into_par_iter().try_for_each(|path| {
+        let on_disk = tree.join(path);
+        let times = sealed_times();
+        rustix::fs::utimensat(rustix::fs::CWD, &on_disk, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .at("set the time of", &on_disk)
+    })?;
+    Ok(())
 }
 
 /// All names are UTF-8: the copy refused others.
@@ -117,7 +165,7 @@ fn uncompiled(files: &[File], interpreter: &Interpreter) -> Vec<String> {
     let site = text(&interpreter.site_packages());
     let has_bytecode = |path: &str| {
         let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let stem = name.trim_end_matches(".py");
+        let stem = name.strip_suffix(".py").unwrap_or(name);
         all.contains(format!("{directory}/__pycache__/{stem}.{}.pyc", interpreter.cache_tag).as_str())
     };
     let sources = all
@@ -129,4 +177,32 @@ fn uncompiled(files: &[File], interpreter: &Interpreter) -> Vec<String> {
         .collect();
     without.sort();
     without
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_has_the_bytecode_of_its_whole_name() {
+        let interpreter = Interpreter::probe(Path::new("/usr/bin/python3")).unwrap();
+        let site = text(&interpreter.site_packages());
+        let file = |path: String| File {
+            path,
+            dist: None,
+            size: 0,
+            mode: 0o644,
+            placed: false,
+            blake3: String::new(),
+        };
+        let tag = &interpreter.cache_tag;
+        let files = [
+            file(format!("{site}/x.py.py")),
+            file(format!("{site}/__pycache__/x.py.{tag}.pyc")),
+            file(format!("{site}/y.py")),
+            file(format!("{site}/y.py.py")),
+            file(format!("{site}/__pycache__/y.py.{tag}.pyc")),
+        ];
+        assert_eq!(uncompiled(&files, &interpreter), [format!("{site}/y.py")]);
+    }
 }

@@ -12,9 +12,10 @@ use super::plan::Plan;
 use super::{Bench, Built, Outcome, Stage, compile};
 use crate::error::Error;
 use crate::lock::Lock;
-use crate::manifest::{BuilderRecord, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
+use crate::manifest::{BuilderRecord, Contested, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
 use crate::record::{self, Installed};
-use crate::{relocate, seal};
+use crate::relocate;
+use crate::seal::{self, Contents};
 
 /// What has been installed, and as what.
 pub(super) struct Finished<'a> {
@@ -39,22 +40,24 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>) -> Result<Bu
     fs::remove_dir_all(&work).at("remove", &work)?;
 
     bench.progress.report(Stage::Relocate, "");
-    let changed = relocate::relocate(&tree, &finished.venv, interpreter)?;
-    let installed = record::update(&tree, &interpreter.site_packages(), &changed)?;
+    let mut placed = relocate::relocate(&tree, &finished.venv, interpreter)?;
+    let installed = record::update(&tree, &interpreter.site_packages(), &placed)?;
+    placed.extend(installed.placed.iter().cloned());
     compare(&installed, &finished.lock)?;
     let pruned = relocate::prune(&tree, &installed)?;
     bench.staging.log.heading("files of no distribution, left out")?;
     for path in pruned {
         bench.staging.log.line(&path.to_string_lossy())?;
     }
-    relocate::write_own_files(&tree, &finished.venv, interpreter)?;
+    placed.insert(relocate::write_own_files(&tree, &finished.venv, interpreter)?);
 
     bench.progress.report(Stage::Compile, "");
     compile::compile(&tree, interpreter, &mut bench.staging.log)?;
     compile::normalise(&tree).at("set the mode of bytecode in", &tree)?;
 
     bench.progress.report(Stage::Seal, "");
-    let manifest = manifest(bench, &finished, installed)?;
+    let contents = seal::contents(&tree, interpreter, &installed, &placed)?;
+    let manifest = manifest(bench, &finished, installed, contents);
     write_own(bench, &manifest)?;
     put_in_place(bench, &finished, &manifest)
 }
@@ -88,13 +91,16 @@ fn compare(installed: &Installed, lock: &Lock) -> Result<(), Error> {
     }
 }
 
-fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed) -> Result<Manifest, Error> {
+fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed, contents: Contents) -> Manifest {
     let interpreter = bench.interpreter;
-    let contents = seal::contents(&bench.staging.tree(), interpreter, &installed)?;
     let name = finished.venv.name();
     // A clock before 1970 is wrong anyhow.
     let created = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
-    Ok(Manifest {
+    let contested = |contest: record::Contest| Contested {
+        path: contest.path.to_string_lossy().into_owned(),
+        distributions: contest.distributions,
+    };
+    Manifest {
         format: FORMAT,
         app: name.app().clone(),
         tag: name.tag().clone(),
@@ -120,9 +126,10 @@ fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed) ->
         distributions: installed.distributions,
         programs: contents.programs,
         uncompiled: contents.uncompiled,
+        contested: installed.contested.into_iter().map(contested).collect(),
         files: contents.files,
         links: contents.links,
-    })
+    }
 }
 
 /// Writes manifest and log into the tree, and all of the tree to the disk.
@@ -135,6 +142,7 @@ fn write_own(bench: &Bench<'_>, manifest: &Manifest) -> Result<(), Error> {
     let text = fs::read(bench.staging.log.path()).at("read", bench.staging.log.path())?;
     // What a client says of its index is for root only.
     atomic::write(&log, &text, 0o600)?;
+    seal::set_times(&tree, manifest)?;
     // One call for thousands of files: each fsync would wait for the journal by itself.
     let directory = fs::File::open(&tree).at("open", &tree)?;
     rustix::fs::syncfs(&directory).at("sync the file system of", &tree)?;

@@ -81,3 +81,66 @@ fn python_arguments(interpreter: &str) -> Option<String> {
         .all(|character| character.is_ascii_digit() || character == '.');
     is_version.then(|| words.collect::<Vec<_>>().join(" "))
 }
+
+/// The longest first line that all kernels in use read whole, with `#!`: `BINPRM_BUF_SIZE` before Linux 5.1, less its end.
+const LONGEST: usize = 127;
+
+/// Returns what is wrong with a program of a venv whose Python is `python`: it would run with another one.
+///
+/// None when it begins as `python`'s, is no script, or is one for something that is no Python and lies outside of the venv.
+#[must_use]
+pub fn wrong_interpreter(content: &[u8], python: &str) -> Option<String> {
+    if !content.starts_with(b"#!") {
+        return None;
+    }
+    let (first, rest) = split_line(content);
+    let interpreter = first.strip_prefix("#!").unwrap_or_default();
+    if interpreter.is_empty() {
+        return Some("begins with a line that is not UTF-8".to_owned());
+    }
+    if first.len() > LONGEST {
+        return Some(format!(
+            "has a first line of more than {LONGEST} bytes, which not every kernel reads"
+        ));
+    }
+    if interpreter
+        .strip_prefix(python)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+    {
+        return None;
+    }
+    let elsewhere = || {
+        Some(format!(
+            "would run with {:?}, not with the venv's own python",
+            interpreter.trim()
+        ))
+    };
+    let program = interpreter.split_ascii_whitespace().next().unwrap_or_default();
+    let venv = python.strip_suffix("bin/python").unwrap_or(python);
+    if !program.starts_with('/') || program.starts_with(venv) || names_python(interpreter) {
+        return elsewhere();
+    }
+    // A shell's script may well call a python; one of the forms in which installers hide a python may not.
+    let (second, _) = split_line(rest);
+    if [TRIPLE_QUOTED, QUOTED].iter().any(|form| second.starts_with(form)) && second.contains("python") {
+        return Some(format!(
+            "would run with what {second:?} calls, not with the venv's own python"
+        ));
+    }
+    None
+}
+
+/// Returns whether some word of a first line is a Python's name.
+fn names_python(line: &str) -> bool {
+    let mut words = line.split(|character: char| character.is_ascii_whitespace() || "\"'=".contains(character));
+    words.any(|word| {
+        let name = word.rsplit('/').next().unwrap_or_default();
+        ["python", "pypy"].iter().any(|python| {
+            let version = name.strip_prefix(python).map(|rest| rest.trim_start_matches('w'));
+            version.is_some_and(|text| {
+                text.chars()
+                    .all(|character| character.is_ascii_digit() || character == '.')
+            })
+        })
+    })
+}

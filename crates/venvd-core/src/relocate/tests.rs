@@ -91,8 +91,8 @@ fn a_tree_gets_its_own_files_and_says_what_changed() {
         ("bin/tool", "#!/bin/sh\n"),
     ]);
     let venv = VenvPath::local("nova:1".parse().unwrap());
-    let changed = relocate(tree.path(), &venv, &interpreter).unwrap();
-    assert_eq!(changed, [PathBuf::from("bin/nova")].into());
+    let placed = relocate(tree.path(), &venv, &interpreter).unwrap();
+    assert_eq!(placed, [PathBuf::from("bin/nova")].into());
     write_own_files(tree.path(), &venv, &interpreter).unwrap();
     let read = |name: &str| fs::read_to_string(tree.path().join(name)).unwrap();
     assert_eq!(read("bin/nova"), format!("#!{PYTHON}\n"));
@@ -185,4 +185,115 @@ fn what_no_distribution_owns_goes() {
         .collect();
     assert_eq!(left, ["bin"]);
     assert!(tree.path().join("bin/nova").exists());
+}
+
+#[test]
+fn programs_are_written_from_their_declaration_whoever_installed() {
+    let demo = (
+        "SITE/demo-1.dist-info/entry_points.txt",
+        "[console_scripts]\ndemo = demo:main\n",
+    );
+    let texts = [
+        "#!/dev/shm/venvd/venv/bin/python\nimport re\n",
+        "#!/bin/sh\n'''exec' /dev/shm/venvd/venv/bin/python \"$0\" \"$@\"\n' '''\n# uv\n",
+    ];
+    let read = texts.map(|text| {
+        let (tree, interpreter) = tree(&[("bin/demo", text), demo, ("bin/sub/tool", "#!python\n")]);
+        let placed = relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+        assert_eq!(placed, ["bin/demo", "bin/sub/tool"].map(PathBuf::from).into());
+        fs::read_to_string(tree.path().join("bin/demo")).unwrap()
+    });
+    assert!(read[0].starts_with(&format!("#!{PYTHON}\nimport sys\n")), "{}", read[0]);
+    assert_eq!(read[0], read[1]);
+}
+
+#[test]
+fn modes_of_programs_do_not_depend_on_the_installer() {
+    let (tree, interpreter) = tree(&[
+        ("bin/elf", "\x7fELF"),
+        ("bin/script", "#!/bin/sh\n"),
+        ("bin/tool.bat", "rem\n"),
+    ]);
+    fs::set_permissions(tree.path().join("bin/elf"), fs::Permissions::from_mode(0o644)).unwrap();
+    relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+    for (name, mode) in [("elf", 0o755), ("script", 0o755), ("tool.bat", 0o644)] {
+        let path = tree.path().join("bin").join(name);
+        assert_eq!(
+            fs::metadata(path).unwrap().permissions().mode() & 0o7777,
+            mode,
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn a_program_of_another_python_is_refused() {
+    let long = format!("#!/usr/bin/{}\n", "x".repeat(120));
+    for text in [
+        "#!/home/me/bin/pypy3\n",
+        "#!perl\n",
+        "#!/usr/bin/env -S FOO=1 python3\n",
+        "#!/usr/bin/env -i python3\n",
+        "#!/usr/bin/nice /usr/bin/python3.11\n",
+        "#!/bin/sh\n'''exec' /x/python -E \"$0\" more \"$@\"\n' '''\n",
+        "#!/bin/sh\n\"exec\" \"/x/python\" \"$@\"\n",
+        "#!/var/lib/venvd/venvs/nova/1/bin/other\n",
+        "#!\u{fffd}\n",
+        "#!\n",
+        &long,
+    ] {
+        let (tree, interpreter) = tree(&[("bin/tool", text)]);
+        let error = relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap_err();
+        assert_eq!(error.code(), "relocation", "{text}");
+        assert!(error.to_string().contains("bin/tool"), "{error}");
+    }
+    for text in [
+        "",
+        "#!/bin/sh\nexec python\n",
+        "#!/usr/bin/env bash\n",
+        "#!/usr/bin/perl -w\n",
+        "\x7fELF",
+    ] {
+        assert_eq!(wrong_interpreter(text.as_bytes(), PYTHON), None, "{text}");
+    }
+    let of_another = format!("#!{PYTHON}3\n");
+    assert!(wrong_interpreter(of_another.as_bytes(), PYTHON).is_some());
+}
+
+#[test]
+fn a_venv_is_the_same_as_if_it_was_made_for_its_place() {
+    let files = [
+        ("bin/nova", "#!/dev/shm/venvd/venv/bin/python -sE\n"),
+        ("SITE/n-1.dist-info/METADATA", "Name: n\nVersion: 1\n"),
+        (
+            "SITE/n-1.dist-info/RECORD",
+            "../../../bin/nova,,\nn-1.dist-info/RECORD,,\n",
+        ),
+    ];
+    let make = |name: &str| {
+        let (tree, interpreter) = tree(&files);
+        let venv = VenvPath::local(name.parse().unwrap());
+        let mut placed = relocate(tree.path(), &venv, &interpreter).unwrap();
+        let installed = crate::record::update(tree.path(), &interpreter.site_packages(), &placed).unwrap();
+        placed.extend(installed.placed.iter().cloned());
+        placed.insert(write_own_files(tree.path(), &venv, &interpreter).unwrap());
+        let contents = crate::seal::contents(tree.path(), &interpreter, &installed, &placed).unwrap();
+        let manifest = crate::manifest::Manifest {
+            app: venv.name().app().clone(),
+            tag: venv.name().tag().clone(),
+            files: contents.files,
+            ..crate::manifest::tests::example()
+        };
+        (tree, venv, manifest)
+    };
+    let ((from, _, manifest), (other, venv, expected)) = (make("nova:1"), make("other:2.0"));
+    let moved = move_to(&manifest, &venv, &mut |file| {
+        Ok(fs::read(from.path().join(&file.path)).unwrap())
+    })
+    .unwrap();
+    assert_eq!(moved.manifest, expected);
+    assert_eq!(moved.contents.len(), 3);
+    for (path, content) in moved.contents {
+        assert_eq!(content, fs::read(other.path().join(path)).unwrap());
+    }
 }
