@@ -9,10 +9,13 @@
 //! - [`manifest`]: what is in a sealed venv
 //! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
-//! - [`list`], [`remove`]: what is there
+//! - [`list`], [`hold`], [`remove`]: what is there, what stays, what goes
+//! - [`mod@diff`]: two venvs side by side
 
 pub mod build;
+pub mod diff;
 mod error;
+pub mod hold;
 pub mod interpreter;
 pub mod list;
 pub mod lock;
