@@ -12,6 +12,9 @@ RELEASE := $(TARGET)/release
 PACKAGES := venvctl venv-activate venvd-generator venvd-activator
 BINARIES := venvctl venv-activate venvd-generator venvd
 
+# What venvctl writes about itself.
+MANUAL := $(TARGET)/manual
+
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 DEB_TREE := $(TARGET)/deb
 DEB = $(TARGET)/venvd_$(VERSION)_$(shell dpkg --print-architecture).deb
@@ -30,6 +33,9 @@ help:
 
 build: ## release builds of all programs
 	$(CARGO) build --release --locked $(addprefix -p ,$(PACKAGES))
+	rm -rf $(MANUAL)
+	$(RELEASE)/venvctl generate man $(MANUAL)/man --date "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F)"
+	$(RELEASE)/venvctl generate completions $(MANUAL)/completions
 
 # What tests and demo need beforehand. The machines install the package, so it comes first.
 prepare: deb
@@ -62,6 +68,11 @@ install: ## below $(DESTDIR)$(PREFIX)
 	sed -i 's,/usr/\(lib/venvd\|bin\)/,$(PREFIX)/\1/,g' \
 	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(SYSTEMD_UNITS))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/,$(notdir $(DBUS_SERVICE)))
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MANUAL)/man/*.1 docs/man/*.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/*.8
+	install -D -m 644 $(MANUAL)/completions/venvctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/venvctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(MANUAL)/completions/_venvctl
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUAL)/completions/venvctl.fish
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/venvd/README.md
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/venvd/docs $(wildcard docs/*.md)
 	install -D -m 644 CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/venvd/CHANGELOG.md

@@ -3,11 +3,16 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use venvd_app::name::NameError;
 use venvd_app::{AppName, Tag, VenvName};
 
-/// Runs Python services from named, tagged, sealed virtual environments
+/// Run Python services from named, tagged, sealed virtual environments
+///
+/// An app is declared in /etc/venvd/apps/APP.toml: its packages, its units, its user, its sudo rules. A venv of it, named
+/// APP:TAG, is built aside, hashed, and never changed after that. Activating one is a transaction: units, sudoers and
+/// rootwrap follow it, the services restart in order, and if they are not healthy the previous venv comes back. An app
+/// that is off stays as the distribution made it.
 #[derive(Debug, Parser)]
 #[command(
     name = "venvctl",
@@ -93,6 +98,9 @@ pub(crate) enum Command {
         from: Option<PathBuf>,
     },
     /// Show what two venvs have in common, and what not
+    ///
+    /// Distributions that come, go, or change their version, programs that appear and vanish, and bytes. Nothing but the two
+    /// manifests is read.
     Diff {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
@@ -115,6 +123,8 @@ pub(crate) enum Command {
         dry_run: bool,
     },
     /// Keep a venv from being collected
+    ///
+    /// `venvctl gc` leaves it alone until `venvctl unhold`.
     Hold {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
@@ -124,53 +134,96 @@ pub(crate) enum Command {
         reason: Option<String>,
     },
     /// Let a held venv be collected again
+    ///
+    /// The next `venvctl gc` treats it as any other; the reason that it was held for is forgotten.
     Unhold {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
         venv: VenvName,
     },
     /// Look for what is wrong on this host, without reading every file
+    ///
+    /// Definitions, links, interpreters, host modules, the directories above the venvs, and what the store has left over.
     Doctor {
         /// Only this app
         app: Option<AppName>,
     },
     /// List the venvs of this host, or of one app
+    ///
+    /// Of the bytes that a venv shows, many are shared with others; what it takes for itself is what its removal would free.
     List {
         /// Only this app's
         app: Option<AppName>,
     },
     /// Put a venv in force: units, policies and commands follow, and the way back is kept
+    ///
+    /// Sudo rules allow both venvs, the units that run restart in the order of their dependencies, and are watched for as
+    /// long as the definition's `health.settle` says. If one does not stay up in the new venv, everything goes back. What
+    /// is stopped stays stopped. `ln -sfn` on the active link does the same. Below --root nothing runs, and both links move.
     Activate {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
         venv: VenvName,
     },
     /// Put the venv back in force that was there before
+    ///
+    /// This is an activation like any other, of what /etc/venvd/previous/APP names.
     Rollback {
         /// The app
         app: AppName,
     },
     /// Let units, sudoers and rootwrap of an app follow its venv
+    ///
+    /// Units that run are restarted in the venv in force, as by an activation; from now on they start there, also at boot.
     Enable {
         /// The app
         app: AppName,
     },
     /// Put everything of an app back as the distribution made it
+    ///
+    /// Its units run the distribution's programs again, its sudoers file goes, and rootwrap.conf is byte for byte as it was.
+    /// Its venvs and links stay, for `venvctl enable`.
     Disable {
         /// The app
         app: AppName,
     },
     /// Show what is asked for, in force and really running
+    ///
+    /// What runs is read from the processes themselves, not from what units should have started.
     Status {
         /// Only this app
         app: Option<AppName>,
     },
     /// Remove a venv that is neither asked for, in force, the previous one, nor in use
+    ///
+    /// `venvctl gc` does it for all that nothing needs.
     Remove {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
         venv: VenvName,
     },
+    /// Write files that come with the package
+    #[command(hide = true)]
+    Generate {
+        /// What to write
+        #[arg(value_enum)]
+        what: Generated,
+        /// Where to
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// The date that man pages bear, as in 2026-01-31
+        #[arg(long, default_value = "")]
+        date: String,
+    },
+}
+
+/// What the package has besides the program, made by the program.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Generated {
+    /// Man pages
+    Man,
+    /// Completions for bash, zsh and fish
+    Completions,
 }
 
 /// An app, and perhaps a tag.

@@ -4,15 +4,16 @@ mod args;
 mod client;
 mod commands;
 mod failure;
+mod manual;
 mod output;
 mod systemd;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 fn main() -> ExitCode {
-    let args = args::Args::parse();
+    let args = args::Args::from_arg_matches(&manual::command().get_matches()).unwrap_or_else(|error| error.exit());
     let json = args.json;
     match commands::run(args) {
         Ok(code) => code,

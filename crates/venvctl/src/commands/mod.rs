@@ -19,9 +19,10 @@ use std::process::ExitCode;
 use venvd_app::Layout;
 use venvd_fs::Root;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, Command, Generated};
 use crate::client::Request;
 use crate::failure::Failure;
+use crate::manual;
 use crate::output;
 
 /// Does what was typed.
@@ -64,6 +65,13 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Remove { venv } => {
             venvd_core::remove::remove(&layout, &venv)?;
             output::show(&venv, json, |venv| format!("{venv} is removed\n"))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        Command::Generate { what, directory, date } => {
+            match what {
+                Generated::Man => manual::write_pages(&directory, &date)?,
+                Generated::Completions => manual::write_completions(&directory)?,
+            }
             return Ok(ExitCode::SUCCESS);
         }
         Command::Activate { venv } => Request::Activate(venv),
