@@ -9,6 +9,7 @@
 //! - [`manifest`]: what is in a sealed venv
 //! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
+//! - [`store`]: the content that venvs share
 //! - [`list`], [`hold`], [`remove`]: what is there, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
 
@@ -26,6 +27,7 @@ pub mod relocate;
 pub mod remove;
 mod seal;
 mod space;
+pub mod store;
 
 pub use build::build;
 pub use error::Error;

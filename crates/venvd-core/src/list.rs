@@ -53,7 +53,17 @@ impl Listed {
 /// # Errors
 /// When a directory or an app's link can't be read.
 pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error> {
-    let mut listed = Vec::new();
+    let mut listed = paths(layout, app)?
+        .into_iter()
+        .map(|venv| look_at(layout, venv))
+        .collect::<Result<Vec<_>, _>>()?;
+    listed.sort_by(|one, other| one.venv.cmp(&other.venv));
+    Ok(listed)
+}
+
+/// Returns where the venvs of one app or of all lie, without a look at what is in them.
+pub(crate) fn paths(layout: &Layout, app: Option<&AppName>) -> Result<Vec<VenvPath>, Error> {
+    let mut paths = Vec::new();
     for base in VENV_DIRECTORIES {
         let apps = match app {
             Some(app) => vec![app.to_string()],
@@ -62,14 +72,11 @@ pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error
         for app in apps {
             let directory = Path::new(base).join(&app);
             for tag in names(&layout.on_disk(&directory))? {
-                if let Some(venv) = VenvPath::parse(&directory.join(tag)) {
-                    listed.push(look_at(layout, venv)?);
-                }
+                paths.extend(VenvPath::parse(&directory.join(tag)));
             }
         }
     }
-    listed.sort_by(|one, other| one.venv.cmp(&other.venv));
-    Ok(listed)
+    Ok(paths)
 }
 
 fn look_at(layout: &Layout, venv: VenvPath) -> Result<Listed, Error> {

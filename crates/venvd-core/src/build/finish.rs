@@ -16,6 +16,7 @@ use crate::manifest::{BuilderRecord, Contested, FORMAT, LOG, LockRecord, Manifes
 use crate::record::{self, Installed};
 use crate::relocate;
 use crate::seal::{self, Contents};
+use crate::store::Store;
 
 /// What has been installed, and as what.
 pub(super) struct Finished<'a> {
@@ -142,15 +143,12 @@ fn write_own(bench: &Bench<'_>, manifest: &Manifest) -> Result<(), Error> {
     let text = fs::read(bench.staging.log.path()).at("read", bench.staging.log.path())?;
     // What a client says of its index is for root only.
     atomic::write(&log, &text, 0o600)?;
-    seal::set_times(&tree, manifest)?;
-    // One call for thousands of files: each fsync would wait for the journal by itself.
-    let directory = fs::File::open(&tree).at("open", &tree)?;
-    rustix::fs::syncfs(&directory).at("sync the file system of", &tree)?;
-    Ok(())
+    // The bulk, while nobody waits for the store's lock.
+    sync(&tree)
 }
 
 /// The one rename by which the venv is there.
-fn put_in_place(bench: &Bench<'_>, finished: &Finished<'_>, manifest: &Manifest) -> Result<Built, Error> {
+fn put_in_place(bench: &mut Bench<'_>, finished: &Finished<'_>, manifest: &Manifest) -> Result<Built, Error> {
     let Finished { plan, venv, lock, .. } = finished;
     let target = bench.layout.on_disk(venv.path());
     let _store = FileLock::exclusive(&bench.layout.store_lock())?;
@@ -161,6 +159,7 @@ fn put_in_place(bench: &Bench<'_>, finished: &Finished<'_>, manifest: &Manifest)
             outcome: Outcome::AlreadyThere,
         });
     }
+    share(bench, manifest)?;
     let kept = bench
         .layout
         .locks(&manifest.app)
@@ -174,4 +173,22 @@ fn put_in_place(bench: &Bench<'_>, finished: &Finished<'_>, manifest: &Manifest)
         venv: venv.clone(),
         outcome: Outcome::New,
     })
+}
+
+/// Lets the new venv share what others have already.
+fn share(bench: &mut Bench<'_>, manifest: &Manifest) -> Result<(), Error> {
+    let tree = bench.staging.tree();
+    let store = Store::open(bench.layout)?;
+    let shared = store.share(&tree, &manifest.files)?;
+    bench.progress.report(Stage::Seal, &shared.to_string());
+    // Only now: sharing renames files.
+    seal::set_times(&tree, manifest)?;
+    sync(&tree)
+}
+
+/// One call for thousands of files: each fsync would wait for the journal by itself.
+fn sync(tree: &Path) -> Result<(), Error> {
+    let directory = fs::File::open(tree).at("open", tree)?;
+    rustix::fs::syncfs(&directory).at("sync the file system of", tree)?;
+    Ok(())
 }
