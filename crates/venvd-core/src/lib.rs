@@ -10,6 +10,7 @@
 //! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
 //! - [`store`]: the content that venvs share
+//! - [`verify`]: is it still what was sealed?
 //! - [`list`], [`hold`], [`remove`]: what is there, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
 
@@ -28,6 +29,7 @@ pub mod remove;
 mod seal;
 mod space;
 pub mod store;
+pub mod verify;
 
 pub use build::build;
 pub use error::Error;

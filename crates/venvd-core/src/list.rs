@@ -61,8 +61,11 @@ pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error
     Ok(listed)
 }
 
-/// Returns where the venvs of one app or of all lie, without a look at what is in them.
-pub(crate) fn paths(layout: &Layout, app: Option<&AppName>) -> Result<Vec<VenvPath>, Error> {
+/// Returns where the venvs of one app or of all lie, without a look at what is in them, in no order.
+///
+/// # Errors
+/// When a directory can't be read.
+pub fn paths(layout: &Layout, app: Option<&AppName>) -> Result<Vec<VenvPath>, Error> {
     let mut paths = Vec::new();
     for base in VENV_DIRECTORIES {
         let apps = match app {

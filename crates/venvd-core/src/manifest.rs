@@ -181,12 +181,19 @@ impl Manifest {
     /// # Errors
     /// When there is none, or it is not one of this [`FORMAT`].
     pub fn load(directory: &Path) -> Result<Self, ManifestError> {
+        Self::parse(&atomic::read(&directory.join(PATH))?.ok_or(ManifestError::Missing)?)
+    }
+
+    /// Reads a manifest's text.
+    ///
+    /// # Errors
+    /// When it is none of this [`FORMAT`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         #[derive(Deserialize)]
         struct Probe {
             format: u32,
         }
-        let bytes = atomic::read(&directory.join(PATH))?.ok_or(ManifestError::Missing)?;
-        serde_json::from_slice::<Self>(&bytes)
+        serde_json::from_slice::<Self>(bytes)
             .map_err(|error| error.to_string())
             .and_then(|manifest| match manifest.format {
                 FORMAT => Ok(manifest),
@@ -194,7 +201,7 @@ impl Manifest {
             })
             .map_err(|reason| {
                 // A newer form has other keys: then say that, not which key.
-                let format = serde_json::from_slice::<Probe>(&bytes).map_or(FORMAT, |probe| probe.format);
+                let format = serde_json::from_slice::<Probe>(bytes).map_or(FORMAT, |probe| probe.format);
                 let reason = if format == FORMAT { reason } else { other_format(format) };
                 ManifestError::Invalid { reason }
             })

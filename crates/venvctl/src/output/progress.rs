@@ -44,6 +44,38 @@ impl Drop for Line {
     }
 }
 
+/// A bar of bytes on a terminal, nothing elsewhere: what is read and not written is soon over.
+#[derive(Debug)]
+pub(crate) struct Bytes(ProgressBar);
+
+impl Bytes {
+    pub(crate) fn new(name: String) -> Self {
+        let bar = ProgressBar::no_length();
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} ({bytes_per_sec})";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_message(name);
+        Self(bar)
+    }
+}
+
+impl venvd_core::verify::Progress for Bytes {
+    fn begin(&self, bytes: u64) {
+        self.0.set_length(bytes);
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.0.inc(bytes);
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// Shows the stages of a job, each once.
 #[derive(Debug)]
 pub(crate) struct Stages {

@@ -1,0 +1,129 @@
+//! Is the manifest one that can be believed, and is it this venv's?
+
+use std::collections::HashSet;
+use std::io::Read;
+use std::path::{Component, Path};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use venvd_app::links::VenvPath;
+use venvd_fs::report;
+
+use super::finding::{Code, Finding};
+use crate::manifest::{Link, Manifest, ManifestError, PATH};
+
+/// Reads the manifest, through no link.
+pub(super) fn load(directory: &Path) -> Result<Manifest, Finding> {
+    let not_sealed = |message: String| Finding::of(Code::NotSealed, PATH, message);
+    let bytes = read(directory).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            not_sealed("is not there: this venv was never sealed, or is damaged".to_owned())
+        }
+        _ => not_sealed(format!("can't be read: {error}")),
+    })?;
+    Manifest::parse(&bytes).map_err(|error| match error {
+        ManifestError::Invalid { reason } => not_sealed(format!("is no manifest: {reason}")),
+        error => not_sealed(report(&error)),
+    })
+}
+
+fn read(directory: &Path) -> std::io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let top = rustix::fs::open(directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
+    let file = rustix::fs::openat2(&top, PATH, flags | OFlags::NONBLOCK, Mode::empty(), resolve)?;
+    let mut file = std::fs::File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Checks that a manifest belongs to its place and does not contradict itself.
+pub(super) fn check(venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
+    let mut wrong = Vec::new();
+    let name = venv.name();
+    if manifest.app != *name.app() || manifest.tag != *name.tag() {
+        wrong.push(format!(
+            "it is that of {}:{}, but lies in the place of {name}: a venv can't be copied or renamed by hand, \
+             `venvctl install` does it",
+            manifest.app, manifest.tag
+        ));
+    }
+    wrong.extend(paths(manifest));
+    wrong.extend(
+        manifest
+            .files
+            .iter()
+            .filter(|file| !matches!(file.mode, 0o644 | 0o755))
+            .map(|file| {
+                format!(
+                    "it gives {} mode {:04o}; only 0644 and 0755 are sealed",
+                    file.path, file.mode
+                )
+            }),
+    );
+    wrong.extend(manifest.links.iter().filter_map(|link| leads_out(manifest, link)));
+    wrong.extend(programs(manifest));
+    wrong
+        .into_iter()
+        .map(|message| Finding::of(Code::Manifest, PATH, message))
+        .collect()
+}
+
+/// Each path is one of its own, within the venv.
+fn paths(manifest: &Manifest) -> Vec<String> {
+    let files = manifest.files.iter().map(|file| file.path.as_str());
+    let links = manifest.links.iter().map(|link| link.path.as_str());
+    let mut seen = HashSet::new();
+    let mut wrong = Vec::new();
+    for path in files.chain(links) {
+        let plain = !path.is_empty() && path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if !plain || path.chars().any(char::is_control) || path.starts_with(".venvd/") {
+            wrong.push(format!("it lists {path:?}, which is no path within a venv"));
+        }
+        if !seen.insert(path) {
+            wrong.push(format!("it lists {path} twice"));
+        }
+    }
+    wrong
+}
+
+/// Links lead to something in the venv, to the interpreter, or are those of a host module.
+fn leads_out(manifest: &Manifest, link: &Link) -> Option<String> {
+    let of_host_module = manifest
+        .host_modules
+        .iter()
+        .any(|module| module.links.contains(&link.path));
+    if of_host_module || link.target == manifest.python.interpreter {
+        return None;
+    }
+    let mut depth = Path::new(&link.path).components().count().saturating_sub(1);
+    for component in link.target.components() {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir if depth > 0 => depth -= 1,
+            Component::CurDir => {}
+            _ => {
+                return Some(format!(
+                    "its link {} leads out of the venv, to {:?}",
+                    link.path, link.target
+                ));
+            }
+        }
+    }
+    None
+}
+
+fn programs(manifest: &Manifest) -> Option<String> {
+    let listed: HashSet<&str> = manifest.programs.iter().map(|program| program.as_str()).collect();
+    let files = manifest.files.iter().filter(|file| file.mode == 0o755);
+    let there: HashSet<&str> = files
+        .filter_map(|file| file.path.strip_prefix("bin/"))
+        .filter(|name| name.parse::<venvd_app::ProgramName>().is_ok())
+        .collect();
+    let mut differ: Vec<&str> = listed.symmetric_difference(&there).copied().collect();
+    differ.sort_unstable();
+    (!differ.is_empty()).then(|| format!("its list of programs does not fit its files: {}", differ.join(", ")))
+}
