@@ -138,14 +138,40 @@ pub enum Error {
     },
     /// Wheels of the lock are in none of the local places, and no index may be asked.
     #[error(
-        "no wheel with a hash of the lock is in {} for: {}; put them there, or allow an index",
+        "no {what} with a hash of the lock is in {} for: {}; put them there, or allow an index",
         .places.join(", "), .missing.join(", ")
     )]
     MissingWheels {
+        /// `wheel` or `source distribution`.
+        what: &'static str,
         /// Where was looked.
         places: Vec<String>,
         /// `name==version` each.
         missing: Vec<String>,
+    },
+    /// What a distribution is built with is not among the lock's wheels.
+    #[error(
+        "{distribution} can't be built: it needs {requirement} to build, and that is not in the lock; \
+         add it to [build] packages and build with --upgrade, or add it to the lock. The whole log is {log:?}"
+    )]
+    BuildNeeds {
+        /// `name==version` of what is built from source.
+        distribution: String,
+        /// What its build system asks for.
+        requirement: String,
+        /// Where the output of the attempt is kept.
+        log: PathBuf,
+    },
+    /// Building a distribution from source made something else than its wheel.
+    #[error(
+        "building {distribution} made no wheel of it, or several ({}); this package can't be built from source here",
+        if .wheels.is_empty() { "none".to_owned() } else { .wheels.join(", ") }
+    )]
+    NotBuilt {
+        /// `name==version` of what is built from source.
+        distribution: String,
+        /// The wheels of its name that were there.
+        wheels: Vec<String>,
     },
     /// What the installer left is not a tree of plain files.
     #[error("the installer left what can't be sealed")]
@@ -198,6 +224,8 @@ pub enum Step {
     Lock,
     /// Getting the wheels.
     Download,
+    /// Building what comes as source.
+    Build,
     /// Installing them.
     Install,
     /// Compiling the sources.
@@ -209,6 +237,7 @@ impl std::fmt::Display for Step {
         formatter.write_str(match self {
             Self::Lock => "lock",
             Self::Download => "download",
+            Self::Build => "build",
             Self::Install => "install",
             Self::Compile => "compile",
         })
@@ -260,10 +289,13 @@ impl Error {
             Self::Step { step, .. } => match step {
                 Step::Lock => "lock-failed",
                 Step::Download => "download-failed",
+                Step::Build => "build-failed",
                 Step::Install => "install-failed",
                 Step::Compile => "compile-failed",
             },
             Self::MissingWheels { .. } => "missing-wheel",
+            Self::BuildNeeds { .. } => "build-needs",
+            Self::NotBuilt { .. } => "not-built",
             Self::Tree(_) => "hostile-tree",
             Self::NotAsLocked { .. } => "not-as-locked",
             Self::Relocation { .. } => "relocation",

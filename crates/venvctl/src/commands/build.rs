@@ -90,6 +90,7 @@ impl Progress for Shown {
         let what = match stage {
             Stage::Lock => "making the lock",
             Stage::Download => "getting wheels",
+            Stage::Build => "building from source",
             Stage::Install => "installing",
             Stage::Copy => "copying",
             Stage::Relocate => "relocating",

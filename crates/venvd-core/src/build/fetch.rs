@@ -8,24 +8,22 @@ use venvd_fs::atomic;
 use venvd_fs::beneath::{self, Choice, Kind};
 
 use super::confine::{INSIDE, Job, Network};
-use super::local::LocalWheels;
+use super::local::{self, LocalFiles, WHEEL};
 use super::{Bench, Stage};
 use crate::error::{Error, Step};
-use crate::lock::{Lock, render};
+use crate::lock::{Lock, Pinned, render};
 
-/// Fills the wheels directory with what the lock demands.
-pub(super) fn fetch(bench: &mut Bench<'_>, lock: &Lock) -> Result<(), Error> {
-    let index = &bench.request.app.build.index;
-    let is_local = index.find_links.iter().all(|place| place.starts_with('/'));
+/// Fills the wheels directory with what the lock demands as wheels.
+pub(super) fn fetch(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
     let places: Vec<PathBuf> = local_places(bench).into_iter().map(|(host, _)| host).collect();
-    let local = LocalWheels::look(&places, lock)?;
+    let local = LocalFiles::look(&places, wanted, &WHEEL)?;
     let wheels = bench.staging.wheels();
-    if bench.request.offline || (index.no_index && is_local) {
+    if bench.offline() {
         bench.progress.report(Stage::Download, "from local wheels");
-        return local.take_all(lock, &wheels);
+        return local.take_all(wanted, &wheels);
     }
     // What lies here needs no network: a mirror that has everything is never asked past.
-    let rest = local.take_fitting(bench.interpreter, lock, &wheels)?;
+    let rest = local.take_fitting(bench.interpreter, wanted, &wheels)?;
     if rest.is_empty() {
         return Ok(());
     }
@@ -37,12 +35,16 @@ pub(super) fn fetch(bench: &mut Bench<'_>, lock: &Lock) -> Result<(), Error> {
     download(bench)?;
     // What the downloader left becomes root's own before root looks into it.
     let from = bench.staging.work().join("download");
+    let mut new = Vec::new();
     let mut new_wheels = |path: &Path, kind: Kind| match path.extension() {
-        Some(extension) if kind == Kind::File && extension == "whl" && !wheels.join(path).exists() => Choice::Copy,
+        Some(extension) if kind == Kind::File && extension == "whl" && !wheels.join(path).exists() => {
+            new.push(wheels.join(path));
+            Choice::Copy
+        }
         _ => Choice::Skip,
     };
     beneath::copy_tree(&from, &wheels, &mut new_wheels)?;
-    Ok(())
+    local::verify_all(&new, &rest)
 }
 
 fn download(bench: &mut Bench<'_>) -> Result<(), Error> {
@@ -99,22 +101,14 @@ pub(super) fn index_arguments(bench: &Bench<'_>, url_option: &str) -> Vec<OsStri
 
 /// Returns the local places for wheels: on disk, and as they are shown to confined programs.
 pub(super) fn local_places(bench: &Bench<'_>) -> Vec<(PathBuf, PathBuf)> {
-    let places = bench
-        .request
-        .app
-        .build
-        .index
-        .find_links
-        .iter()
-        .filter(|place| place.starts_with('/'));
-    places
+    let declared = bench.request.app.build.index.find_links.iter();
+    let declared = declared
+        .filter(|place| place.starts_with('/'))
+        .map(|place| bench.layout.on_disk(place.as_str()));
+    declared
+        .chain(bench.request.find_links.iter().cloned())
         .enumerate()
-        .map(|(number, place)| {
-            (
-                bench.layout.on_disk(place.as_str()),
-                format!("/dev/shm/links-{number}").into(),
-            )
-        })
+        .map(|(number, host)| (host, format!("/dev/shm/links-{number}").into()))
         .collect()
 }
 

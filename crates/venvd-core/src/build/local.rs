@@ -1,4 +1,4 @@
-//! Wheels in local directories, found by their hashes alone: a name or a place proves nothing.
+//! Wheels and source distributions in local directories, found by their hashes alone: a name or a place proves nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -12,25 +12,34 @@ use venvd_fs::IoContext;
 
 use crate::error::Error;
 use crate::interpreter::Interpreter;
-use crate::lock::{Lock, Pinned, normalise};
+use crate::lock::{Pinned, normalise};
 use crate::record::glibc_of_platform;
 
-/// The wheels of some directories that may be of use.
+/// The endings of wheels' names.
+pub(super) const WHEEL: [&str; 1] = [".whl"];
+
+/// The files of one kind in some directories that may be of use.
 #[derive(Debug)]
-pub(super) struct LocalWheels<'a> {
+pub(super) struct LocalFiles<'a> {
     places: &'a [PathBuf],
+    endings: &'static [&'static str],
     by_hash: BTreeMap<String, PathBuf>,
 }
 
-impl<'a> LocalWheels<'a> {
-    /// Hashes the wheels in `places` that have a name of the lock.
-    pub(super) fn look(places: &'a [PathBuf], lock: &Lock) -> Result<Self, Error> {
-        let hashed: Vec<(String, PathBuf)> = candidates(places, lock)?
+impl<'a> LocalFiles<'a> {
+    /// Hashes the files in `places` that have a name and an ending that is looked for.
+    pub(super) fn look(
+        places: &'a [PathBuf],
+        wanted: &[&Pinned],
+        endings: &'static [&'static str],
+    ) -> Result<Self, Error> {
+        let hashed: Vec<(String, PathBuf)> = candidates(places, wanted, endings)?
             .into_par_iter()
             .map(|path| Ok((sha256(&path)?, path)))
             .collect::<Result<_, venvd_fs::Error>>()?;
         Ok(Self {
             places,
+            endings,
             by_hash: hashed.into_iter().collect(),
         })
     }
@@ -39,37 +48,59 @@ impl<'a> LocalWheels<'a> {
     ///
     /// # Errors
     /// When one that is needed anyhow has none.
-    pub(super) fn take_all(&self, lock: &Lock, wheels: &Path) -> Result<(), Error> {
-        let mut missing = Vec::new();
-        for pinned in &lock.requirements {
+    pub(super) fn take_all(&self, wanted: &[&Pinned], to: &Path) -> Result<(), Error> {
+        let mut missing = self.take_any(wanted, to)?;
+        // What a marker excludes here need not be there; the installer knows.
+        missing.retain(|pinned| pinned.marker.is_none());
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(self.missing(&missing))
+        }
+    }
+
+    /// Copies every file that the lock admits, and returns what none was found for.
+    pub(super) fn take_any<'lock>(&self, wanted: &[&'lock Pinned], to: &Path) -> Result<Vec<&'lock Pinned>, Error> {
+        let mut rest = Vec::new();
+        for pinned in wanted {
             let found = self.admitted(pinned);
-            // What a marker excludes here need not be there; the installer knows.
-            if found.is_empty() && pinned.marker.is_none() {
-                missing.push(format!("{}=={}", pinned.name, pinned.version));
+            if found.is_empty() {
+                rest.push(*pinned);
             }
             for (hash, path) in found {
-                copy_verified(path, wheels, hash)?;
+                copy_verified(path, to, hash)?;
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
+        Ok(rest)
+    }
+
+    /// Returns the error for what is in none of the places.
+    pub(super) fn missing(&self, missing: &[&Pinned]) -> Error {
+        let missing = missing
+            .iter()
+            .map(|pinned| format!("{}=={}", pinned.name, pinned.version))
+            .collect();
+        let what = if self.endings == WHEEL {
+            "wheel"
+        } else {
+            "source distribution"
+        };
         let mut places: Vec<String> = self.places.iter().map(|place| place.display().to_string()).collect();
         if places.is_empty() {
             places.push("[build.index] find-links, which is empty,".to_owned());
         }
-        Err(Error::MissingWheels { places, missing })
+        Error::MissingWheels { what, places, missing }
     }
 
     /// Copies the wheels that run with this Python for certain, and returns what is still to be had.
     pub(super) fn take_fitting<'lock>(
         &self,
         interpreter: &Interpreter,
-        lock: &'lock Lock,
+        wanted: &[&'lock Pinned],
         wheels: &Path,
     ) -> Result<Vec<&'lock Pinned>, Error> {
         let mut rest = Vec::new();
-        for pinned in &lock.requirements {
+        for pinned in wanted.iter().copied() {
             let mut found = self.admitted(pinned);
             found.retain(|(_, path)| {
                 path.file_name()
@@ -131,21 +162,18 @@ fn fits(file_name: &str, interpreter: &Interpreter) -> bool {
     interpreter.implementation == "cpython" && python_fits && platform_fits
 }
 
-fn candidates(places: &[PathBuf], lock: &Lock) -> Result<Vec<PathBuf>, venvd_fs::Error> {
-    let names: BTreeSet<&str> = lock
-        .requirements
-        .iter()
-        .map(|Pinned { name, .. }| name.as_str())
-        .collect();
+fn candidates(places: &[PathBuf], wanted: &[&Pinned], endings: &[&str]) -> Result<Vec<PathBuf>, venvd_fs::Error> {
+    let names: BTreeSet<&str> = wanted.iter().map(|pinned| pinned.name.as_str()).collect();
     let mut candidates = Vec::new();
     for place in places {
         for entry in fs::read_dir(place).at("list", place)? {
             let path = entry.at("list", place)?.path();
             let file_name = path.file_name().unwrap_or_default().to_string_lossy();
-            let Some((name, _)) = file_name.split_once('-').filter(|_| file_name.ends_with(".whl")) else {
-                continue;
-            };
-            if names.contains(normalise(name).as_str()) {
+            // Old source distributions have dashes in their names' first part, too.
+            let named = file_name
+                .match_indices('-')
+                .any(|(at, _)| names.contains(normalise(file_name.split_at(at).0).as_str()));
+            if named && endings.iter().any(|ending| file_name.ends_with(ending)) {
                 candidates.push(path);
             }
         }
@@ -170,6 +198,30 @@ fn copy_verified(path: &Path, wheels: &Path, expected: &str) -> Result<(), Error
     Err(io::Error::other("it changed while it was read"))
         .at("copy", path)
         .map_err(Error::Io)
+}
+
+/// Checks that a file has one of the hashes that the lock admits for it.
+pub(super) fn verify(path: &Path, pinned: &Pinned) -> Result<(), Error> {
+    if pinned.hashes.contains(&sha256(path)?) {
+        return Ok(());
+    }
+    let reason = format!(
+        "it has none of the lock's hashes for {}=={}",
+        pinned.name, pinned.version
+    );
+    Err(io::Error::other(reason)).at("believe", path).map_err(Error::Io)
+}
+
+/// Checks that each of some files has a hash that the lock admits for something.
+pub(super) fn verify_all(paths: &[PathBuf], wanted: &[&Pinned]) -> Result<(), Error> {
+    let admitted: BTreeSet<&String> = wanted.iter().flat_map(|pinned| &pinned.hashes).collect();
+    paths.par_iter().try_for_each(|path| {
+        if admitted.contains(&sha256(path)?) {
+            return Ok(());
+        }
+        Err(io::Error::other("it has none of the lock's hashes")).at("believe", path)
+    })?;
+    Ok(())
 }
 
 /// Returns the sha256 of a file, in hex.

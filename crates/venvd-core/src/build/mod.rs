@@ -20,6 +20,7 @@ mod local;
 mod log;
 mod plan;
 mod resolve;
+mod sdist;
 mod staging;
 mod tools;
 
@@ -93,6 +94,8 @@ pub enum Stage {
     Lock,
     /// Getting wheels.
     Download,
+    /// Building from source what the definition names, confined.
+    Build,
     /// Installing them, confined.
     Install,
     /// Copying what was installed to root's own files.
@@ -209,16 +212,27 @@ impl Bench<'_> {
 
     /// Gets and installs what the lock names.
     fn fill(&mut self, lock: &Lock) -> Result<crate::manifest::BuilderRecord, Error> {
-        fetch::write_requirements(self, lock)?;
-        fetch::fetch(self, lock)?;
+        let sdist::Split { wheels, sources } = sdist::split(self, lock);
+        fetch::fetch(self, &wheels)?;
+        sdist::fetch(self, &sources)?;
+        let lock = sdist::build(self, lock, &sources)?;
+        fetch::write_requirements(self, &lock)?;
         crate::space::require_for_wheels(&self.staging.wheels())?;
         install::install(self)
+    }
+
+    /// Returns whether no index and no remote place may be asked.
+    fn offline(&self) -> bool {
+        let index = &self.request.app.build.index;
+        let is_local = index.find_links.iter().all(|place| place.starts_with('/'));
+        self.request.offline || (index.no_index && is_local)
     }
 
     /// Shows the confined programs what they may read.
     fn show_inputs(&mut self) {
         self.confined.show(&self.staging.input(), "input");
         self.confined.show(&self.staging.wheels(), "wheels");
+        self.confined.show(&self.staging.sdists(), "sdists");
         for (host, inside) in fetch::local_places(self) {
             if let (true, Some(name)) = (host.is_dir(), inside.file_name()) {
                 self.confined.show(&host, &name.to_string_lossy());

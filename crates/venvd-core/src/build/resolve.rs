@@ -11,7 +11,7 @@ use super::confine::{INSIDE, Job, Network};
 use super::fetch::{index_arguments, local_places};
 use super::local::sha256;
 use super::tools::Installer;
-use super::{Bench, Stage};
+use super::{Bench, Stage, sdist};
 use crate::error::{Error, Step};
 use crate::lock::{Format, Inputs, Lock};
 
@@ -27,11 +27,12 @@ pub(super) fn resolve(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<Lock, Er
         atomic::write(&input.join(format!("constraints-{number}.txt")), text.as_bytes(), 0o644)?;
     }
     let lines = match &bench.tools.installer {
-        Installer::Uv(uv) => {
+        // Which of a distribution's files a hash is of, only pip says.
+        Installer::Uv(uv) if bench.request.app.build.sdists.is_empty() => {
             let uv = uv.clone();
             with_uv(bench, &uv, inputs)?
         }
-        Installer::Pip => with_pip(bench, inputs)?,
+        Installer::Uv(_) | Installer::Pip => with_pip(bench, inputs)?,
     };
     let text = format!("{}{lines}", inputs.header());
     Ok(Lock::parse(
@@ -124,12 +125,13 @@ fn with_pip(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<String, Error> {
             "--quiet",
             "--dry-run",
             "--ignore-installed",
-            "--only-binary=:all:",
+            "--use-pep517",
             "--target",
         ]
         .map(OsString::from),
     );
     arguments.push(format!("{INSIDE}/target").into());
+    arguments.extend(sdist::format_options(bench));
     arguments.extend(["--report".into(), format!("{INSIDE}/report.json").into()]);
     arguments.extend(constraints(inputs));
     arguments.extend(index_arguments(bench, "--index-url"));

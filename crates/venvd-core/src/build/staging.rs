@@ -35,7 +35,7 @@ impl Staging {
             .tempdir_in(&base)
             .at("create a directory in", &base)?;
         let alive = Lock::exclusive(&alive_lock(directory.path()))?;
-        for name in ["input", "wheels", "tree"] {
+        for name in ["input", "wheels", "sdists", "built", "tree"] {
             atomic::create_directories(&directory.path().join(name), 0o755)?;
         }
         let log = Log::begin(directory.path().join("log"), base.join(format!("{app}.log")))?;
@@ -59,6 +59,16 @@ impl Staging {
     /// Returns root's own directory of the wheels to install.
     pub(super) fn wheels(&self) -> PathBuf {
         self.directory.path().join("wheels")
+    }
+
+    /// Returns root's own directory of the source distributions to build.
+    pub(super) fn sdists(&self) -> PathBuf {
+        self.directory.path().join("sdists")
+    }
+
+    /// Returns root's own directory for what was built, until it lies with the other wheels.
+    pub(super) fn built(&self) -> PathBuf {
+        self.directory.path().join("built")
     }
 
     /// Returns root's own copy, that becomes the venv.

@@ -33,7 +33,18 @@ impl Inputs {
             .collect::<Result<_, _>>()?;
         let mut hasher = blake3::Hasher::new();
         let Interpreter { minor, platform, .. } = interpreter;
-        for part in packages.iter().chain(&constraints).chain([minor, platform]) {
+        let sdists: Vec<&str> = app.build.sdists.iter().map(|name| name.as_str()).collect();
+        let parts = [
+            packages.len().to_string(),
+            constraints.len().to_string(),
+            sdists.join(" "),
+        ];
+        for part in parts
+            .iter()
+            .chain(&packages)
+            .chain(&constraints)
+            .chain([minor, platform])
+        {
             hasher
                 .update(&(part.len() as u64).to_le_bytes())
                 .update(part.as_bytes());
@@ -66,7 +77,7 @@ impl Inputs {
         match line(text, PACKAGES_LINE) {
             None => vec!["it was built from a lock that was given, not from packages".to_owned()],
             Some(before) if before != now => vec![format!("it was made for `{before}`, now it would be `{now}`")],
-            Some(_) => vec!["the constraints, the python or the platform changed".to_owned()],
+            Some(_) => vec!["the constraints, [build] sdists, the python or the platform changed".to_owned()],
         }
     }
 }
