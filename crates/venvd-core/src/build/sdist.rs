@@ -23,6 +23,9 @@ use crate::lock::{Lock, Pinned, normalise};
 /// Gets source distributions by their hashes, see its own first lines.
 const FETCH: &str = include_str!("sdist/fetch.py");
 
+/// Unpacks one and has pip build it.
+const BUILD: &str = include_str!("sdist/build.py");
+
 /// Which endings a source distribution has (PEP 625, and older ones).
 pub(super) const ENDINGS: [&str; 2] = [".tar.gz", ".zip"];
 
@@ -163,6 +166,7 @@ fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
 /// exactly the wheels that were built.
 pub(super) fn build(bench: &mut Bench<'_>, lock: &Lock, sources: &[&Pinned]) -> Result<Lock, Error> {
     let mut built = lock.clone();
+    atomic::write(&bench.staging.input().join("build.py"), BUILD.as_bytes(), 0o644)?;
     for (number, pinned) in sources.iter().enumerate() {
         let Some(source) = source_of(bench, pinned)? else {
             // Excluded here by its marker; where it is not, the installer will miss it.
@@ -199,7 +203,11 @@ struct Place {
 fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, place: &Place) -> Result<PathBuf, Error> {
     let Place { source, number } = place;
     let out = format!("built-{number}");
-    let mut arguments = bench.tools.pip();
+    let mut arguments = ["-I", "-S", "/dev/shm/input/build.py"].map(OsString::from).to_vec();
+    arguments.push(format!("{SOURCES}/{source}").into());
+    arguments.push(format!("{INSIDE}/source-{number}").into());
+    arguments.push(bench.interpreter.path.clone().into());
+    arguments.extend(bench.tools.pip());
     arguments.extend(
         [
             "wheel",
@@ -216,7 +224,6 @@ fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, place: &Place) -> Result<Pa
     );
     arguments.push(format!("--no-binary={}", pinned.name).into());
     arguments.extend(["-w".into(), format!("{INSIDE}/{out}").into()]);
-    arguments.push(format!("{SOURCES}/{source}").into());
     let job = Job {
         step: Step::Build,
         stage: Stage::Build,
