@@ -230,6 +230,8 @@ pub enum Step {
     Install,
     /// Compiling the sources.
     Compile,
+    /// Trying what was installed.
+    Check,
 }
 
 impl std::fmt::Display for Step {
@@ -240,6 +242,7 @@ impl std::fmt::Display for Step {
             Self::Build => "build",
             Self::Install => "install",
             Self::Compile => "compile",
+            Self::Check => "check",
         })
     }
 }
@@ -292,6 +295,7 @@ impl Error {
                 Step::Build => "build-failed",
                 Step::Install => "install-failed",
                 Step::Compile => "compile-failed",
+                Step::Check => "check-failed",
             },
             Self::MissingWheels { .. } => "missing-wheel",
             Self::BuildNeeds { .. } => "build-needs",

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use venvd_app::definition::Index;
 use venvd_fs::atomic;
-use venvd_fs::beneath::{self, Choice, Kind};
+use venvd_fs::beneath::{Choice, Kind};
 
-use super::confine::{INSIDE, Job, Network};
+use super::confine::{Job, Left};
 use super::local::{self, LocalFiles, WHEEL};
 use super::{Bench, Stage};
 use crate::error::{Error, Step};
@@ -32,9 +32,8 @@ pub(super) fn fetch(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Err
         render(&rest).as_bytes(),
         0o644,
     )?;
-    download(bench)?;
+    let left = download(bench)?;
     // What the downloader left becomes root's own before root looks into it.
-    let from = bench.staging.work().join("download");
     let mut new = Vec::new();
     let mut new_wheels = |path: &Path, kind: Kind| match path.extension() {
         Some(extension) if kind == Kind::File && extension == "whl" && !wheels.join(path).exists() => {
@@ -43,11 +42,13 @@ pub(super) fn fetch(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Err
         }
         _ => Choice::Skip,
     };
-    beneath::copy_tree(&from, &wheels, &mut new_wheels)?;
+    left.take("download", &wheels, &mut new_wheels)?;
     local::verify_all(&new, &rest)
 }
 
-fn download(bench: &mut Bench<'_>) -> Result<(), Error> {
+fn download(bench: &mut Bench<'_>) -> Result<Left, Error> {
+    let phase = bench.phase(Step::Download)?;
+    let target = phase.directory("download")?;
     let mut arguments = bench.tools.pip();
     arguments.extend(
         [
@@ -60,18 +61,16 @@ fn download(bench: &mut Bench<'_>) -> Result<(), Error> {
         ]
         .map(OsString::from),
     );
-    arguments.push(format!("{INSIDE}/download").into());
+    arguments.push(target.into());
     arguments.extend(["-r".into(), "/dev/shm/input/download.txt".into()]);
     arguments.extend(index_arguments(bench, "--index-url"));
     let job = Job {
-        step: Step::Download,
-        stage: Stage::Download,
-        network: Network::Host,
+        name: "pip",
         program: bench.interpreter.path.clone(),
         arguments,
         environment: bench.request.environment.clone(),
     };
-    bench.run(&job)
+    bench.run(phase, &[job])
 }
 
 /// Returns the arguments that say where distributions come from.

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 
 use venvd_app::links::VenvPath;
 use venvd_fs::lock::Lock as FileLock;
-use venvd_fs::{IoContext, atomic, beneath};
+use venvd_fs::{IoContext, atomic};
 
+use super::confine::Left;
+use super::install;
 use super::plan::Plan;
 use super::{Bench, Built, Outcome, Stage, compile};
 use crate::error::Error;
@@ -27,18 +29,17 @@ pub(super) struct Finished<'a> {
 }
 
 /// Makes root's own copy of what was installed, seals it, and puts it in place.
-pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>) -> Result<Built, Error> {
+pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) -> Result<Built, Error> {
     let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
     bench.progress.report(Stage::Copy, "");
     let mut choose = |path: &Path, kind| relocate::choose(path, kind, interpreter);
-    let copied = beneath::copy_tree(&bench.staging.work().join("venv"), &tree, &mut choose)?;
+    let copied = left.take(install::NAME, &tree, &mut choose)?;
     bench.progress.report(
         Stage::Copy,
         &format!("{} files, {} MiB", copied.files, copied.bytes >> 20),
     );
     // Makes room for the bytecode.
-    let work = bench.staging.work();
-    fs::remove_dir_all(&work).at("remove", &work)?;
+    left.remove()?;
 
     bench.progress.report(Stage::Relocate, "");
     let mut placed = relocate::relocate(&tree, &finished.venv, interpreter)?;

@@ -3,35 +3,53 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::confine::{INSIDE, Job, Network};
+use super::Bench;
+use super::confine::{INSIDE, Job, Left};
 use super::tools::Installer;
-use super::{Bench, Stage};
 use crate::error::{Error, Step};
 use crate::manifest::BuilderRecord;
 
 /// Where the installer makes the venv.
 pub(crate) const VENV: &str = "/dev/shm/venvd/venv";
 
-/// Installs the wheels that lie ready, and returns what installed them.
-pub(super) fn install(bench: &mut Bench<'_>) -> Result<BuilderRecord, Error> {
-    let (name, version) = match &bench.tools.installer {
+/// The name of that directory in what the phase left.
+pub(super) const NAME: &str = "venv";
+
+/// What an installer made.
+#[derive(Debug)]
+pub(super) struct Installation {
+    /// With the venv in the directory [`NAME`].
+    pub(super) left: Left,
+    pub(super) builder: BuilderRecord,
+}
+
+/// Installs the wheels that lie ready.
+pub(super) fn install(bench: &mut Bench<'_>) -> Result<Installation, Error> {
+    let (name, version, jobs) = match &bench.tools.installer {
         Installer::Uv(uv) => {
             let uv = uv.clone();
-            ("uv", with_uv(bench, &uv)?)
+            let version = bench.ask(job("uv", &uv, words(&["--version"])))?;
+            // `uv 0.13.9 (…)`
+            let version = version.split(' ').nth(1).unwrap_or("unknown").to_owned();
+            ("uv", version, with_uv(bench, &uv))
         }
-        Installer::Pip => ("pip", with_pip(bench)?),
+        Installer::Pip => {
+            let (version, jobs) = with_pip(bench)?;
+            ("pip", version, jobs)
+        }
     };
+    let phase = bench.phase(Step::Install)?;
+    let left = bench.run(phase, &jobs)?;
     let venvd = env!("CARGO_PKG_VERSION").to_owned();
-    Ok(BuilderRecord {
+    let builder = BuilderRecord {
         name: name.to_owned(),
         version,
         venvd,
-    })
+    };
+    Ok(Installation { left, builder })
 }
 
-fn with_uv(bench: &mut Bench<'_>, uv: &Path) -> Result<String, Error> {
-    let python = bench.interpreter.path.clone();
-    let version = bench.ask(uv, words(&["--version"]))?;
+fn with_uv(bench: &Bench<'_>, uv: &Path) -> Vec<Job> {
     let mut make = words(&[
         "venv",
         "--no-config",
@@ -39,8 +57,7 @@ fn with_uv(bench: &mut Bench<'_>, uv: &Path) -> Result<String, Error> {
         "--no-python-downloads",
         "--python",
     ]);
-    make.extend([python.into(), VENV.into()]);
-    step(bench, uv, make)?;
+    make.extend([bench.interpreter.path.clone().into(), VENV.into()]);
     let mut sync = words(&[
         "pip",
         "sync",
@@ -62,16 +79,14 @@ fn with_uv(bench: &mut Bench<'_>, uv: &Path) -> Result<String, Error> {
         &format!("{VENV}/bin/python"),
         "/dev/shm/input/requirements.txt",
     ]));
-    step(bench, uv, sync)?;
-    // `uv 0.13.9 (…)`
-    Ok(version.split(' ').nth(1).unwrap_or("unknown").to_owned())
+    vec![job("uv", uv, make), job("uv", uv, sync)]
 }
 
-fn with_pip(bench: &mut Bench<'_>) -> Result<String, Error> {
+fn with_pip(bench: &mut Bench<'_>) -> Result<(String, Vec<Job>), Error> {
     let python = bench.interpreter.path.clone();
     // `--without-pip`: neither pip nor setuptools is in the venv unless the lock names it, and ensurepip, which
     // distributions put into packages of their own, is not needed.
-    step(bench, &python, words(&["-I", "-m", "venv", "--without-pip", VENV]))?;
+    let make = job("venv", &python, words(&["-I", "-m", "venv", "--without-pip", VENV]));
     let inner = PathBuf::from(format!("{VENV}/bin/python"));
     let mut arguments = bench.tools.pip();
     // A wheel runs in any python; an installed pip has to be told for whom (`--python`, pip 22.3).
@@ -81,7 +96,7 @@ fn with_pip(bench: &mut Bench<'_>) -> Result<String, Error> {
             let mut ask = arguments.clone();
             ask.push("--version".into());
             // `pip 23.0.1 from …`
-            let answer = bench.ask(&python, ask)?;
+            let answer = bench.ask(job("pip", &python, ask))?;
             arguments.extend(["--python".into(), inner.clone().into()]);
             (&python, answer.split(' ').nth(1).unwrap_or("unknown").to_owned())
         }
@@ -104,28 +119,25 @@ fn with_pip(bench: &mut Bench<'_>) -> Result<String, Error> {
         "-r",
         "/dev/shm/input/requirements.txt",
     ]));
-    step(bench, program, arguments)?;
-    Ok(version)
+    let install = job("pip", program, arguments);
+    Ok((version, vec![make, install]))
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
 }
 
-fn step(bench: &mut Bench<'_>, program: &Path, arguments: Vec<OsString>) -> Result<(), Error> {
-    let job = Job {
-        step: Step::Install,
-        stage: Stage::Install,
-        network: Network::None,
+fn job(name: &'static str, program: &Path, arguments: Vec<OsString>) -> Job {
+    Job {
+        name,
         program: program.to_owned(),
         arguments,
         environment: environment(),
-    };
-    bench.run(&job)
+    }
 }
 
 /// Nothing of the caller's: an install step has all that it needs.
-pub(super) fn environment() -> Vec<(OsString, OsString)> {
+fn environment() -> Vec<(OsString, OsString)> {
     [
         // Time stamps and paths of the build host would make equal builds differ.
         ("UV_NO_INSTALLER_METADATA", "1".to_owned()),

@@ -1,12 +1,12 @@
 //! From a lock to a sealed venv.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
 use venvd_app::{App, Layout, Settings, Tag};
 
-use crate::error::Error;
+use crate::error::{Error, Step};
 use crate::interpreter::Interpreter;
 use crate::lock::Lock;
 
@@ -24,7 +24,7 @@ mod sdist;
 mod staging;
 mod tools;
 
-use confine::{Confined, Ears, Job};
+use confine::{Confined, Ears, Job, Left, Phase};
 use plan::{Plan, Source};
 use staging::Staging;
 use tools::Tools;
@@ -147,8 +147,8 @@ pub fn build(
         });
     }
     let mut staging = Staging::open(layout, &request.app.name)?;
-    crate::space::require_some(&staging.work().with_file_name("tree"))?;
-    let mut confined = Confined::new(layout, &staging.work())?;
+    crate::space::require_some(&staging.tree())?;
+    let mut confined = Confined::new(layout, staging.directory())?;
     let tools = Tools::find(request, &interpreter, &mut confined)?;
     let mut bench = Bench {
         layout,
@@ -198,7 +198,7 @@ impl Bench<'_> {
             }
         };
         let venv = VenvPath::local(plan.name(settings, &lock)?);
-        let builder = self.fill(&lock)?;
+        let install::Installation { left, builder } = self.fill(&lock)?;
         finish::finish(
             self,
             finish::Finished {
@@ -207,11 +207,12 @@ impl Bench<'_> {
                 lock,
                 builder,
             },
+            left,
         )
     }
 
     /// Gets and installs what the lock names.
-    fn fill(&mut self, lock: &Lock) -> Result<crate::manifest::BuilderRecord, Error> {
+    fn fill(&mut self, lock: &Lock) -> Result<install::Installation, Error> {
         let sdist::Split { wheels, sources } = sdist::split(self, lock);
         fetch::fetch(self, &wheels)?;
         sdist::fetch(self, &sources)?;
@@ -240,33 +241,28 @@ impl Bench<'_> {
         }
     }
 
-    /// Runs a confined program.
-    fn run(&mut self, job: &Job) -> Result<(), Error> {
+    /// Begins a confined phase.
+    fn phase(&self, step: Step) -> Result<Phase, Error> {
+        self.confined.phase(step)
+    }
+
+    /// Runs the programs of a phase, one after the other.
+    fn run(&mut self, phase: Phase, jobs: &[Job]) -> Result<Left, Error> {
         let mut ears = Ears {
             log: &mut self.staging.log,
             progress: self.progress,
         };
-        self.confined.run(job, &mut ears)
+        phase.run(jobs, &mut ears)
     }
 
-    /// Runs a confined program and returns the first line that it says.
-    fn ask(&mut self, program: &Path, arguments: Vec<OsString>) -> Result<String, Error> {
+    /// Runs a confined program in a phase of its own and returns the first line that it says.
+    fn ask(&mut self, job: Job) -> Result<String, Error> {
         let mut first = FirstLine(String::new());
-        let job = Job {
-            step: crate::error::Step::Install,
-            stage: Stage::Install,
-            network: confine::Network::None,
-            program: program.to_owned(),
-            arguments,
-            environment: install::environment(),
+        let mut ears = Ears {
+            log: &mut self.staging.log,
+            progress: &mut first,
         };
-        self.confined.run(
-            &job,
-            &mut Ears {
-                log: &mut self.staging.log,
-                progress: &mut first,
-            },
-        )?;
+        self.confined.phase(Step::Install)?.run(&[job], &mut ears)?;
         Ok(first.0)
     }
 }

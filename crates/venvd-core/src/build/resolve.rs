@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use venvd_fs::{IoContext, atomic};
 
-use super::confine::{INSIDE, Job, Network};
+use super::Bench;
+use super::confine::{INSIDE, Job};
 use super::fetch::{index_arguments, local_places};
 use super::local::sha256;
+use super::sdist;
 use super::tools::Installer;
-use super::{Bench, Stage, sdist};
 use crate::error::{Error, Step};
 use crate::lock::{Format, Inputs, Lock};
 
@@ -70,17 +71,15 @@ fn with_uv(bench: &mut Bench<'_>, uv: &Path, inputs: &Inputs) -> Result<String, 
         "/dev/shm/input/packages.txt".into(),
     ]);
     let job = Job {
-        step: Step::Lock,
-        stage: Stage::Lock,
-        network: Network::Host,
+        name: "uv",
         program: uv.to_owned(),
         arguments,
         environment: bench.request.environment.clone(),
     };
-    bench.run(&job)?;
-    String::from_utf8(answer(&bench.staging.work().join("lock.txt"))?)
+    let phase = bench.phase(Step::Lock)?;
+    String::from_utf8(bench.run(phase, &[job])?.read("lock.txt")?)
         .map_err(|error| std::io::Error::other(error.utf8_error()))
-        .at("read", &bench.staging.work())
+        .at("read", Path::new("the lock that uv made"))
         .map_err(Error::Io)
 }
 
@@ -137,18 +136,16 @@ fn with_pip(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<String, Error> {
     arguments.extend(index_arguments(bench, "--index-url"));
     arguments.extend(["-r".into(), "/dev/shm/input/packages.txt".into()]);
     let job = Job {
-        step: Step::Lock,
-        stage: Stage::Lock,
-        network: Network::Host,
+        name: "pip",
         program: bench.interpreter.path.clone(),
         arguments,
         environment: bench.request.environment.clone(),
     };
-    bench.run(&job)?;
-    let path = bench.staging.work().join("report.json");
-    let report: Report = serde_json::from_slice(&answer(&path)?)
+    let phase = bench.phase(Step::Lock)?;
+    let report = bench.run(phase, &[job])?.read("report.json")?;
+    let report: Report = serde_json::from_slice(&report)
         .map_err(std::io::Error::from)
-        .at("read pip's report", &path)?;
+        .at("read", Path::new("the report that pip made"))?;
     let places = local_places(bench);
     let mut lines = Vec::new();
     for Item {
@@ -192,10 +189,4 @@ fn hash_of(download: DownloadInfo, places: &[(PathBuf, PathBuf)]) -> Result<Stri
             Err(error).at("lock", Path::new(&download.url)).map_err(Error::Io)
         }
     }
-}
-
-/// Reads a file that a confined program wrote: never through a link.
-fn answer(path: &Path) -> Result<Vec<u8>, Error> {
-    let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    Ok(atomic::read(path)?.ok_or_else(missing).at("read", path)?)
 }

@@ -10,13 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use venvd_fs::beneath::{self, Choice, Kind};
+use venvd_fs::beneath::{Choice, Kind};
 use venvd_fs::{IoContext, atomic};
 
-use super::confine::{INSIDE, Job, Network};
+use super::Bench;
+use super::confine::{INSIDE, Job, Left};
 use super::fetch::local_places;
 use super::local::{self, LocalFiles};
-use super::{Bench, Stage};
 use crate::error::{Error, Step};
 use crate::lock::{Lock, Pinned, normalise};
 
@@ -31,6 +31,9 @@ pub(super) const ENDINGS: [&str; 2] = [".tar.gz", ".zip"];
 
 /// Where the steps see root's own copies.
 const SOURCES: &str = "/dev/shm/sdists";
+
+/// The directory in which a phase leaves what it built.
+const BUILT: &str = "built";
 
 /// When everything in a wheel was made that is built here: the first time that a zip can say.
 const SOURCE_DATE_EPOCH: &str = "315532800";
@@ -96,7 +99,7 @@ pub(super) fn fetch(bench: &mut Bench<'_>, sources: &[&Pinned]) -> Result<(), Er
     if bench.offline() {
         return Err(local.missing(&rest));
     }
-    ask(bench, &rest)?;
+    let left = ask(bench, &rest)?;
     let mut expected: BTreeMap<String, &Pinned> = BTreeMap::new();
     for pinned in rest {
         for ending in ENDINGS {
@@ -108,7 +111,7 @@ pub(super) fn fetch(bench: &mut Bench<'_>, sources: &[&Pinned]) -> Result<(), Er
         Some(name) if kind == Kind::File && expected.contains_key(name) => Choice::Copy,
         _ => Choice::Skip,
     };
-    beneath::copy_tree(&bench.staging.work().join("download"), &to, &mut choose)?;
+    left.take("download", &to, &mut choose)?;
     for (name, pinned) in &expected {
         let path = to.join(name);
         if path.exists() {
@@ -118,7 +121,9 @@ pub(super) fn fetch(bench: &mut Bench<'_>, sources: &[&Pinned]) -> Result<(), Er
     Ok(())
 }
 
-fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
+fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<Left, Error> {
+    let phase = bench.phase(Step::Download)?;
+    let download = phase.directory("download")?;
     let index = &bench.request.app.build.index;
     let find_links = index.find_links.iter().map(|place| place.as_str());
     let mut pip = vec![bench.interpreter.path.display().to_string()];
@@ -140,7 +145,7 @@ fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
             .map(str::to_owned)
             .collect(),
         pip,
-        to: format!("{INSIDE}/download"),
+        to: download.display().to_string(),
     };
     let input = bench.staging.input();
     let path = input.join("sdists.json");
@@ -150,16 +155,14 @@ fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
     atomic::write(&path, &json, 0o644)?;
     atomic::write(&input.join("fetch.py"), FETCH.as_bytes(), 0o644)?;
     let job = Job {
-        step: Step::Download,
-        stage: Stage::Download,
-        network: Network::Host,
+        name: "python",
         program: bench.interpreter.path.clone(),
         arguments: ["-I", "-S", "/dev/shm/input/fetch.py", "/dev/shm/input/sdists.json"]
             .map(OsString::from)
             .to_vec(),
         environment: bench.request.environment.clone(),
     };
-    bench.run(&job)
+    bench.run(phase, &[job])
 }
 
 /// Builds what lies in the directory of sources, and returns the lock by which the result is installed: it demands
@@ -167,12 +170,12 @@ fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Error> {
 pub(super) fn build(bench: &mut Bench<'_>, lock: &Lock, sources: &[&Pinned]) -> Result<Lock, Error> {
     let mut built = lock.clone();
     atomic::write(&bench.staging.input().join("build.py"), BUILD.as_bytes(), 0o644)?;
-    for (number, pinned) in sources.iter().enumerate() {
+    for pinned in sources {
         let Some(source) = source_of(bench, pinned)? else {
             // Excluded here by its marker; where it is not, the installer will miss it.
             continue;
         };
-        let wheel = build_one(bench, pinned, &Place { source, number })?;
+        let wheel = build_one(bench, pinned, &source)?;
         let hash = local::sha256(&wheel)?;
         let mut same = built.requirements.iter_mut().filter(|other| *other == *pinned);
         if let Some(pinned) = same.next() {
@@ -194,18 +197,10 @@ fn source_of(bench: &Bench<'_>, pinned: &Pinned) -> Result<Option<String>, Error
     Ok(None)
 }
 
-/// Where one distribution is built from and to.
-struct Place {
-    source: String,
-    number: usize,
-}
-
-fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, place: &Place) -> Result<PathBuf, Error> {
-    let Place { source, number } = place;
-    let out = format!("built-{number}");
+fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, source: &str) -> Result<PathBuf, Error> {
     let mut arguments = ["-I", "-S", "/dev/shm/input/build.py"].map(OsString::from).to_vec();
     arguments.push(format!("{SOURCES}/{source}").into());
-    arguments.push(format!("{INSIDE}/source-{number}").into());
+    arguments.push(format!("{INSIDE}/source").into());
     arguments.push(bench.interpreter.path.clone().into());
     arguments.extend(bench.tools.pip());
     arguments.extend(
@@ -223,17 +218,16 @@ fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, place: &Place) -> Result<Pa
         .map(OsString::from),
     );
     arguments.push(format!("--no-binary={}", pinned.name).into());
-    arguments.extend(["-w".into(), format!("{INSIDE}/{out}").into()]);
+    arguments.extend(["-w".into(), format!("{INSIDE}/{BUILT}").into()]);
     let job = Job {
-        step: Step::Build,
-        stage: Stage::Build,
-        network: Network::None,
+        name: "pip",
         program: bench.interpreter.path.clone(),
         arguments,
         environment: environment(),
     };
-    bench.run(&job).map_err(|error| needs(error, pinned))?;
-    take_wheel(bench, pinned, &bench.staging.work().join(out))
+    let phase = bench.phase(Step::Build)?;
+    let left = bench.run(phase, &[job]).map_err(|error| needs(error, pinned))?;
+    take_wheel(bench, pinned, &left)
 }
 
 /// Nothing of the caller's, and nothing of today.
@@ -267,7 +261,7 @@ fn needs(error: Error, pinned: &Pinned) -> Error {
 }
 
 /// Makes the one wheel that was built root's own, beside those that were fetched.
-fn take_wheel(bench: &Bench<'_>, pinned: &Pinned, from: &Path) -> Result<PathBuf, Error> {
+fn take_wheel(bench: &Bench<'_>, pinned: &Pinned, left: &Left) -> Result<PathBuf, Error> {
     let mut found = Vec::new();
     let mut choose = |path: &Path, kind: Kind| match path.to_str() {
         Some(name) if kind == Kind::File && is_wheel_of(name, pinned) => {
@@ -278,7 +272,7 @@ fn take_wheel(bench: &Bench<'_>, pinned: &Pinned, from: &Path) -> Result<PathBuf
     };
     let wheels = bench.staging.wheels();
     let fresh = bench.staging.built();
-    beneath::copy_tree(from, &fresh, &mut choose)?;
+    left.take(BUILT, &fresh, &mut choose)?;
     let [name] = found.as_slice() else {
         return Err(Error::NotBuilt {
             distribution: format!("{}=={}", pinned.name, pinned.version),

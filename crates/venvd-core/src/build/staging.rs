@@ -46,9 +46,9 @@ impl Staging {
         })
     }
 
-    /// Returns what the confined user may write to.
-    pub(super) fn work(&self) -> PathBuf {
-        self.directory.path().join("work")
+    /// Returns the directory of all this, which only root can look into.
+    pub(super) fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Returns root's own directory of what the confined user is given to read.

@@ -438,8 +438,10 @@ fn a_killed_build_leaves_nothing_running_and_nothing_in_the_way() {
         .spawn()
         .unwrap();
     let venv = || {
-        let name = host.names("/var/lib/venvd/staging").pop()?;
-        fs::metadata(host.path(&format!("/var/lib/venvd/staging/{name}/work/venv"))).ok()
+        let build = format!("/var/lib/venvd/staging/{}", host.names("/var/lib/venvd/staging").pop()?);
+        let mut phases = host.names(&build).into_iter();
+        let phase = phases.rfind(|name| name.starts_with("install."))?;
+        fs::metadata(host.path(&format!("{build}/{phase}/work/venv"))).ok()
     };
     let user = support::wait_for("the installer", || venv().map(|venv| venv.uid()));
     build.kill().unwrap();

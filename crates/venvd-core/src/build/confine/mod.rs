@@ -1,0 +1,416 @@
+//! Running what a package, an index or an installer might have a say in: never as root, never near anything else.
+//!
+//! A build goes in phases (lock, download, build, install), and each has a user id that nobody else has and a directory of
+//! its own, so that what one leaves behind can't meet another. Its programs see that directory under one fixed name, with
+//! the rest of the file system read-only, have no network unless it is their job, have no terminal, and end, all of them,
+//! when the phase does or when the build is killed.
+//!
+//! The types tell the order: a [`Phase`] is prepared, [`Phase::run`] turns it into [`Left`], and only then, when none of
+//! its processes is there any more, can root look at what it left.
+
+mod namespaces;
+mod script;
+mod user;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use venvd_app::Layout;
+use venvd_fs::beneath::{self, Choice, Copied, Kind};
+use venvd_fs::{IoContext, atomic};
+
+use super::log::Log;
+use super::{Progress, Stage};
+use crate::error::{Error, Step};
+use namespaces::Namespaces;
+
+pub(super) use namespaces::{SETPRIV, UNSHARE};
+
+/// Where a phase's directory appears to its programs. The same for every build, so that nothing of the real path gets
+/// into what they write.
+pub(crate) const INSIDE: &str = "/dev/shm/venvd";
+
+/// Whether a step may talk to the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Network {
+    /// It may; it also sees the host's shared directories, where local wheels may lie.
+    Host,
+    /// It may not.
+    None,
+}
+
+/// What a step is allowed, and what it is called for people.
+fn nature(step: Step) -> (Network, Stage) {
+    match step {
+        Step::Lock => (Network::Host, Stage::Lock),
+        Step::Download => (Network::Host, Stage::Download),
+        Step::Build => (Network::None, Stage::Build),
+        Step::Install => (Network::None, Stage::Install),
+        Step::Compile => (Network::None, Stage::Compile),
+        Step::Check => (Network::None, Stage::Seal),
+    }
+}
+
+/// How the phases of one build are confined.
+#[derive(Debug)]
+pub(super) struct Confined {
+    backend: Namespaces,
+    /// The build's own directory, in which those of the phases are made; only root can look into it.
+    base: PathBuf,
+    /// Files and directories of the host that are shown inside, read-only.
+    shown: Vec<Shown>,
+}
+
+/// A file or directory of the host, and where it appears inside.
+#[derive(Debug, Clone)]
+struct Shown {
+    host: PathBuf,
+    inside: PathBuf,
+}
+
+/// A program to run, and how.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// What people call it, whatever its path is inside: `uv`, `pip`.
+    pub(super) name: &'static str,
+    /// Its path inside.
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    /// Besides the few variables that all have; nothing of the caller's.
+    pub(super) environment: Vec<(OsString, OsString)>,
+}
+
+/// Who hears what a program says.
+pub(super) struct Ears<'a> {
+    pub(super) log: &'a mut Log,
+    pub(super) progress: &'a mut dyn Progress,
+}
+
+impl Confined {
+    /// Chooses how to confine; `base` is a directory that only root can look into.
+    pub(super) fn new(layout: &Layout, base: &Path) -> Result<Self, Error> {
+        if !nix::unistd::geteuid().is_root() {
+            return Err(Error::NotRoot);
+        }
+        Ok(Self {
+            backend: Namespaces::new(layout)?,
+            base: base.to_owned(),
+            shown: Vec::new(),
+        })
+    }
+
+    /// Shows a file or directory of the host inside all phases from now on, under a fixed name, which is returned.
+    pub(super) fn show(&mut self, host: &Path, name: &str) -> PathBuf {
+        show(&mut self.shown, host, name)
+    }
+
+    /// Begins a phase: an empty directory, and a user to whom nothing else belongs.
+    pub(super) fn phase(&self, step: Step) -> Result<Phase, Error> {
+        let (network, stage) = nature(step);
+        // A directory that root made and only root can look into; below it, the one that the phase can write to.
+        let outer = tempfile::Builder::new()
+            .prefix(&format!("{step}."))
+            .tempdir_in(&self.base)
+            .at("create a directory in", &self.base)?;
+        let prepared = self.backend.prepare()?;
+        let phase = Phase {
+            step,
+            stage,
+            network,
+            outer,
+            shown: self.shown.clone(),
+            prepared,
+        };
+        for name in ["", "home", "tmp"] {
+            phase.directory(name)?;
+        }
+        Ok(phase)
+    }
+}
+
+fn show(shown: &mut Vec<Shown>, host: &Path, name: &str) -> PathBuf {
+    let inside = Path::new("/dev/shm").join(name);
+    shown.push(Shown {
+        host: host.to_owned(),
+        inside: inside.clone(),
+    });
+    inside
+}
+
+/// A phase in which nothing has run yet. Dropping it removes its directory.
+#[derive(Debug)]
+pub(super) struct Phase {
+    step: Step,
+    stage: Stage,
+    network: Network,
+    outer: tempfile::TempDir,
+    shown: Vec<Shown>,
+    prepared: namespaces::Prepared,
+}
+
+impl Phase {
+    /// Makes a directory that the phase's programs can write to, below [`INSIDE`], and returns its path there.
+    ///
+    /// Only before one of them has run: what they left may be links to anywhere.
+    pub(super) fn directory(&self, name: &str) -> Result<PathBuf, Error> {
+        let path = self.work().join(name);
+        fs::create_dir(&path).at("create", &path)?;
+        self.prepared.give(&path)?;
+        Ok(Path::new(INSIDE).join(name))
+    }
+
+    /// Shows a file or directory of the host inside this phase, read-only, under a fixed name, which is returned.
+    pub(super) fn show(&mut self, host: &Path, name: &str) -> PathBuf {
+        show(&mut self.shown, host, name)
+    }
+
+    fn work(&self) -> PathBuf {
+        self.outer.path().join("work")
+    }
+
+    /// Runs programs one after the other, as long as each succeeds, and ends all that they started.
+    pub(super) fn run(mut self, jobs: &[Job], ears: &mut Ears<'_>) -> Result<Left, Error> {
+        let lines: Vec<String> = jobs
+            .iter()
+            .map(|job| format!("{}: {}", self.step, spelled(job)))
+            .collect();
+        ears.log.heading(&lines.join("\n== "))?;
+        ears.progress.report(self.stage, "");
+        let script = self.outer.path().join("job");
+        let outside = self
+            .prepared
+            .outside(self.network)
+            .at("read the namespaces of", Path::new("/proc/self"))?;
+        // Closed to others by the directory above it.
+        atomic::write(&script, &script::render(jobs, &outside), 0o644)?;
+        self.show(&script, script::NAME);
+        let run = namespaces::Run {
+            step: self.step,
+            network: self.network,
+            work: &self.work(),
+            shown: &self.shown,
+        };
+        let status = self.prepared.run(&run, |output| hear(output, self.stage, ears))?;
+        if status.success() {
+            return Ok(Left {
+                outer: self.outer,
+                _prepared: self.prepared,
+            });
+        }
+        if ears.log.says_full() {
+            return Err(crate::space::full(self.outer.path()));
+        }
+        if !self.work().join(script::STARTED).exists() {
+            let source = io::Error::other(format!("{status}: {}", ears.log.tail().trim()));
+            return Err(confine(self.step, "start the first program".to_owned(), source));
+        }
+        Err(Error::Step {
+            step: self.step,
+            program: names(jobs),
+            status: status.to_string(),
+            tail: ears.log.tail(),
+            log: ears.log.kept().to_owned(),
+        })
+    }
+}
+
+/// What a phase left, when none of its processes is there any more. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Left {
+    outer: tempfile::TempDir,
+    /// Nobody else gets the user while files of his are here.
+    _prepared: namespaces::Prepared,
+}
+
+impl Left {
+    /// Reads a file that the phase left in its own directory: never through a link.
+    pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
+        let path = self.path(name);
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        Ok(atomic::read(&path)?.ok_or_else(missing).at("read", &path)?)
+    }
+
+    /// Copies a directory that the phase left to root's own new files in `to`, as [`beneath::copy_tree`].
+    pub(super) fn take(
+        &self,
+        name: &str,
+        to: &Path,
+        choose: &mut dyn FnMut(&Path, Kind) -> Choice,
+    ) -> Result<Copied, Error> {
+        Ok(beneath::copy_tree(&self.path(name), to, choose)?)
+    }
+
+    /// Removes it now.
+    pub(super) fn remove(self) -> Result<(), Error> {
+        let path = self.outer.path().to_owned();
+        Ok(self.outer.close().at("remove", &path)?)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.outer.path().join("work").join(name)
+    }
+}
+
+/// Returns a job's command line for the log.
+fn spelled(job: &Job) -> String {
+    let words: Vec<_> = job.arguments.iter().map(|word| word.to_string_lossy()).collect();
+    format!("{} {}", job.program.display(), words.join(" "))
+}
+
+/// Returns what people call some programs.
+fn names(jobs: &[Job]) -> String {
+    let mut names: Vec<&str> = jobs.iter().map(|job| job.name).collect();
+    names.dedup();
+    names.join(" and ")
+}
+
+/// Passes on what a program says, line by line, until it and all that it started have closed their output.
+fn hear(reader: io::PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.at("read the output of a program for", ears.log.path())?;
+        let line = printable(&String::from_utf8_lossy(&line));
+        ears.log.line(&line)?;
+        ears.progress.report(stage, &line);
+    }
+    Ok(())
+}
+
+/// Returns a line without what a terminal would take for an order: an index says what it likes, and it is root who reads
+/// it, on his terminal or in the log.
+fn printable(line: &str) -> String {
+    let plain = |character: char| match character {
+        control if control.is_control() && control != '\t' => char::REPLACEMENT_CHARACTER,
+        other => other,
+    };
+    line.trim_end().chars().map(plain).collect()
+}
+
+fn confine(step: Step, action: String, source: io::Error) -> Error {
+    Error::Confine { step, action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Silent;
+    use std::os::unix::fs::MetadataExt;
+    use std::time::Duration;
+    use venvd_fs::Root;
+
+    /// Runs a shell script, confined; returns how that went and what it said.
+    fn run(directory: &Path, step: Step, script: &str) -> (Result<Left, Error>, String) {
+        let mut log = Log::begin(directory.join("log"), directory.join("kept")).unwrap();
+        let confined = Confined::new(&Layout::new(Root::at(directory)), directory).unwrap();
+        let job = Job {
+            name: "sh",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: Vec::new(),
+        };
+        let mut ears = Ears {
+            log: &mut log,
+            progress: &mut Silent,
+        };
+        let result = confined.phase(step).unwrap().run(&[job], &mut ears);
+        let said = fs::read_to_string(directory.join("log")).unwrap();
+        (
+            result,
+            said.split_once('\n').unwrap().1.split_once('\n').unwrap().1.to_owned(),
+        )
+    }
+
+    #[test]
+    fn a_step_is_nobody_and_sees_nothing_of_others() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("secret"), "x").unwrap();
+        let script = format!(
+            "id -u; id -G; grep -h -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; pwd; touch here && echo wrote; \
+             for place in / /tmp /var/tmp /dev/shm /etc /run /run/lock {0}; do touch $place/x 2>/dev/null && echo wrote to $place; done; \
+             cat {0}/secret 2>/dev/null; ls /tmp; grep -c : /proc/net/dev; env | cut -d= -f1 | sort | tr '\\n' ' '",
+            directory.path().display()
+        );
+        let (result, said) = run(directory.path(), Step::Install, &script);
+        let left = result.unwrap();
+        let lines: Vec<&str> = said.lines().collect();
+        let uid: u32 = lines[0].parse().unwrap();
+        assert!(user::USERS.contains(&uid) && lines[1] == lines[0], "{said}");
+        assert_eq!(
+            lines[2..5],
+            [
+                "CapEff:\t0000000000000000",
+                "CapBnd:\t0000000000000000",
+                "NoNewPrivs:\t1"
+            ]
+        );
+        // One network device: the loopback, down.
+        assert_eq!(lines[5..8], [INSIDE, "wrote", "1"], "{said}");
+        assert_eq!(
+            lines[8].trim_end(),
+            "HOME LANG LC_ALL PATH PWD PYTHONDONTWRITEBYTECODE TMPDIR"
+        );
+        assert_eq!(fs::metadata(left.path("here")).unwrap().uid(), uid);
+    }
+
+    #[test]
+    fn a_step_has_no_terminal_and_no_sockets_of_the_host() {
+        let directory = tempfile::tempdir().unwrap();
+        // Session and terminal, proc_pid_stat(5).
+        let script = "cut -d' ' -f6,7 /proc/self/stat; ls -A /run; (: </dev/tty) 2>&1";
+        let (result, said) = run(directory.path(), Step::Install, script);
+        result.unwrap_err();
+        let lines: Vec<&str> = said.lines().collect();
+        let (session, terminal) = lines[0].split_once(' ').unwrap();
+        let ours = nix::unistd::getsid(None).unwrap();
+        assert_ne!(session, ours.to_string(), "{said}");
+        assert_eq!(terminal, "0", "{said}");
+        assert!(lines.len() == 2 && lines[1].contains("/dev/tty"), "{said}");
+    }
+
+    #[test]
+    fn what_a_step_leaves_running_ends_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "(trap '' TERM HUP; setsid sleep 300 & while :; do echo alive > beat; sleep 0.02; done) & \
+                      until [ -e beat ]; do sleep 0.01; done; echo done";
+        let started = std::time::Instant::now();
+        let (result, said) = run(directory.path(), Step::Install, script);
+        let left = result.unwrap();
+        assert_eq!(said, "done\n");
+        assert!(started.elapsed() < Duration::from_secs(60));
+        let beat = left.path("beat");
+        fs::remove_file(&beat).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        assert!(!beat.exists(), "a process of the step still runs");
+    }
+
+    #[test]
+    fn a_failure_shows_the_last_lines_and_names_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let (result, _) = run(directory.path(), Step::Download, "seq 100; echo why >&2; exit 3");
+        let error = result.unwrap_err();
+        assert_eq!(error.code(), "download-failed");
+        let text = error.to_string();
+        assert!(
+            text.contains("exit status: 3") && text.contains("    100\n    why\n"),
+            "{text}"
+        );
+        assert!(text.contains("kept") && !text.contains("    80\n"), "{text}");
+        let other = tempfile::tempdir().unwrap();
+        let (result, _) = run(
+            other.path(),
+            Step::Install,
+            "echo 'cp: No space left on device'; exit 1",
+        );
+        assert_eq!(result.unwrap_err().code(), "no-space");
+    }
+
+    #[test]
+    fn what_a_step_says_gives_no_orders_to_a_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = r"printf 'a\tb\033]0;title\007\302\2332J\303\251\377\r\n'";
+        let (result, said) = run(directory.path(), Step::Install, script);
+        result.unwrap();
+        assert_eq!(said, "a\tb\u{fffd}]0;title\u{fffd}\u{fffd}2J\u{e9}\u{fffd}\n");
+    }
+}
