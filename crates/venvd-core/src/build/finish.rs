@@ -55,7 +55,6 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
 
     bench.progress.report(Stage::Compile, "");
     compile::compile(&tree, interpreter, &mut bench.staging.log)?;
-    compile::normalise(&tree).at("set the mode of bytecode in", &tree)?;
 
     bench.progress.report(Stage::Seal, "");
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;

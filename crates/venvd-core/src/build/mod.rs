@@ -29,6 +29,7 @@ use plan::{Plan, Source};
 use staging::Staging;
 use tools::Tools;
 
+pub use compile::recompile;
 pub(crate) use install::VENV as ORIGIN;
 
 /// What to build.
