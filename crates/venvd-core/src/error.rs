@@ -98,10 +98,47 @@ pub enum Error {
     NoSpace {
         /// Where.
         path: PathBuf,
-        /// Bytes that are needed, as far as that is known.
+        /// Bytes that are needed.
         needed: u64,
         /// Bytes that are free.
         free: u64,
+    },
+    /// The space that there was went while something was written.
+    #[error(
+        "the file system of {path:?} is full ({} MiB are free now that the attempt is undone, or nearly so); \
+         `venvctl gc` removes what nothing needs, or enlarge it",
+        .free >> 20
+    )]
+    Full {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+    },
+    /// The tag's lock is kept, and is another one.
+    #[error(
+        "{venv} was built before from something else, and its lock is kept as {path:?}; a tag names one content: choose \
+         another tag, or remove that file if nothing needs it: {}",
+        some(.differences)
+    )]
+    KeptLock {
+        /// The venv.
+        venv: VenvName,
+        /// The lock.
+        path: PathBuf,
+        /// What differs, one phrase each.
+        differences: Vec<String>,
+    },
+    /// A new lock was asked for, and the definition names one.
+    #[error(
+        "the definition of {app} names its lock, {lock:?}; --upgrade makes a new one from [build] packages: take [build] \
+         lock out of the definition, or make that lock anew by the means it was made with"
+    )]
+    GivenLock {
+        /// The app.
+        app: String,
+        /// The lock.
+        lock: PathBuf,
     },
     /// No user id of the range for builders is free.
     #[error("no user id between {first} and {last} is free to build with; are that many builds running?")]
@@ -283,11 +320,12 @@ impl Error {
             Self::Nothing { .. } => "nothing-to-build",
             Self::NotRoot => "not-root",
             Self::NoTool { .. } => "no-tool",
-            Self::OtherLock { .. } => "other-lock",
+            Self::OtherLock { .. } | Self::KeptLock { .. } => "other-lock",
+            Self::GivenLock { .. } => "given-lock",
             Self::NotSealed { .. } => "not-sealed",
             Self::NoSuchVenv { .. } => "no-such-venv",
             Self::FileSystem { .. } => "file-system",
-            Self::NoSpace { .. } => "no-space",
+            Self::NoSpace { .. } | Self::Full { .. } => "no-space",
             Self::NoUser { .. } | Self::Confine { .. } => "no-confinement",
             Self::Step { step, .. } => match step {
                 Step::Lock => "lock-failed",

@@ -6,21 +6,8 @@ use std::process::{Command, Stdio};
 use serde::{Deserialize, Serialize};
 use venvd_fs::{Root, chain};
 
-/// Prints what venvd has to know, with nothing but the standard library: no site, no environment, no directory of ours.
-const SCRIPT: &str = "\
-import importlib.util, json, os, platform, sys, sysconfig
-print(json.dumps({
-    'version': '%d.%d.%d' % sys.version_info[:3],
-    'minor': '%d.%d' % sys.version_info[:2],
-    'implementation': sys.implementation.name,
-    'cache_tag': sys.implementation.cache_tag or '',
-    'soabi': sysconfig.get_config_var('SOABI') or '',
-    'magic': importlib.util.MAGIC_NUMBER.hex(),
-    'platform': sysconfig.get_platform(),
-    'arch': os.uname().machine,
-    'libc': ' '.join(platform.libc_ver()),
-    'stdlib': sysconfig.get_path('stdlib'),
-}))";
+/// Says what an interpreter is, see its own first lines.
+const SCRIPT: &str = include_str!("interpreter/probe.py");
 
 /// `compileall -s`, which canonical bytecode needs, came with 3.9.
 const OLDEST: (u32, u32) = (3, 9);

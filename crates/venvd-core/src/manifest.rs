@@ -189,22 +189,7 @@ impl Manifest {
     /// # Errors
     /// When it is none of this [`FORMAT`].
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        #[derive(Deserialize)]
-        struct Probe {
-            format: u32,
-        }
-        serde_json::from_slice::<Self>(bytes)
-            .map_err(|error| error.to_string())
-            .and_then(|manifest| match manifest.format {
-                FORMAT => Ok(manifest),
-                other => Err(other_format(other)),
-            })
-            .map_err(|reason| {
-                // A newer form has other keys: then say that, not which key.
-                let format = serde_json::from_slice::<Probe>(bytes).map_or(FORMAT, |probe| probe.format);
-                let reason = if format == FORMAT { reason } else { other_format(format) };
-                ManifestError::Invalid { reason }
-            })
+        parse_form(bytes, |manifest: &Self| manifest.format)
     }
 
     /// Returns the venv's name.
@@ -240,6 +225,50 @@ impl Manifest {
     pub(crate) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
         serde_json::to_vec(self)
     }
+}
+
+/// What a venv was made from and for: a manifest without the thousands of files, which a look at it need not know.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Head {
+    format: u32,
+    /// As in [`Manifest`].
+    pub(crate) lock: LockRecord,
+    /// As in [`Manifest`].
+    pub(crate) python: Python,
+    /// As in [`Manifest`].
+    pub(crate) platform: String,
+    /// As in [`Manifest`].
+    pub(crate) host_modules: Vec<HostModule>,
+}
+
+impl Head {
+    /// Reads the head of the manifest of the venv in `directory`, a path on disk.
+    ///
+    /// # Errors
+    /// When there is none, it is not one of this [`FORMAT`], or is no JSON to its end.
+    pub(crate) fn load(directory: &Path) -> Result<Self, ManifestError> {
+        let bytes = atomic::read(&directory.join(PATH))?.ok_or(ManifestError::Missing)?;
+        parse_form(&bytes, |head: &Self| head.format)
+    }
+}
+
+fn parse_form<T: serde::de::DeserializeOwned>(bytes: &[u8], format_of: fn(&T) -> u32) -> Result<T, ManifestError> {
+    #[derive(Deserialize)]
+    struct Probe {
+        format: u32,
+    }
+    serde_json::from_slice::<T>(bytes)
+        .map_err(|error| error.to_string())
+        .and_then(|manifest| match format_of(&manifest) {
+            FORMAT => Ok(manifest),
+            other => Err(other_format(other)),
+        })
+        .map_err(|reason| {
+            // A newer form has other keys: then say that, not which key.
+            let format = serde_json::from_slice::<Probe>(bytes).map_or(FORMAT, |probe| probe.format);
+            let reason = if format == FORMAT { reason } else { other_format(format) };
+            ManifestError::Invalid { reason }
+        })
 }
 
 fn other_format(format: u32) -> String {
@@ -342,6 +371,7 @@ pub(crate) mod tests {
         fs::create_dir(path.parent().unwrap()).unwrap();
         fs::write(&path, example().to_json().unwrap()).unwrap();
         assert_eq!(Manifest::load(directory.path()).unwrap(), example());
+        assert_eq!(Head::load(directory.path()).unwrap().lock, example().lock);
         let text = String::from_utf8(example().to_json().unwrap()).unwrap();
         for (from, to, reason) in [
             ("\"format\":1", "\"format\":2,\"new\":1", "format 2"),

@@ -14,11 +14,10 @@ const LEAST: u64 = 4 << 20;
 
 /// Returns the error for a file system that turned out to be full.
 pub(crate) fn full(path: &Path) -> Error {
-    let free = free(path).unwrap_or(0);
-    Error::NoSpace {
+    Error::Full {
         path: path.to_owned(),
-        needed: free + LEAST,
-        free,
+        // If not even that can be asked, what is known is that there is none.
+        free: free(path).unwrap_or(0),
     }
 }
 

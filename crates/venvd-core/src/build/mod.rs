@@ -16,6 +16,7 @@ mod environment;
 mod fetch;
 mod finish;
 mod install;
+mod kept;
 mod local;
 mod log;
 mod plan;

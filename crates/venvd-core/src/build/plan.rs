@@ -1,18 +1,17 @@
 //! What a build is to make: which lock, which name, and whether that is there already. Nothing is changed here.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::collections::BTreeSet;
+use std::path::Path;
 
 use venvd_app::links::VenvPath;
 use venvd_app::{Layout, Settings, VenvName};
-use venvd_fs::{IoContext, atomic};
+use venvd_fs::IoContext;
 
-use super::Request;
+use super::{Request, kept};
 use crate::error::Error;
 use crate::interpreter::Interpreter;
 use crate::lock::{Format, Inputs, Lock};
-use crate::manifest::Manifest;
+use crate::manifest::Head;
 
 /// Where the lock comes from.
 #[derive(Debug)]
@@ -32,13 +31,18 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
+    /// Finds what to build from. Nothing is changed.
+    ///
+    /// # Errors
+    /// When nothing is named to build, a lock can't be used, or the tag is known to mean something else.
     pub(super) fn make(layout: &Layout, request: &'a Request, interpreter: &'a Interpreter) -> Result<Self, Error> {
         let build = &request.app.build;
-        let given = request
-            .lock
-            .clone()
-            .or_else(|| build.lock.as_ref().map(|lock| layout.on_disk(&**lock)));
-        let source = match given {
+        let declared = build.lock.as_ref().map(|lock| layout.on_disk(&**lock));
+        let source = match request.lock.clone().or(declared) {
+            Some(lock) if request.upgrade => {
+                let app = request.app.name.to_string();
+                return Err(Error::GivenLock { app, lock });
+            }
             Some(path) => Source::Lock(read_lock(&path)?),
             None if build.packages.is_empty() => {
                 return Err(Error::Nothing {
@@ -47,10 +51,11 @@ impl<'a> Plan<'a> {
             }
             None => {
                 let inputs = Inputs::read(layout, &request.app, interpreter)?;
-                match kept_lock(layout, request, &inputs)? {
-                    Some(lock) => Source::Lock(lock),
-                    None => Source::Make(inputs),
-                }
+                let kept = match request.upgrade {
+                    true => None,
+                    false => kept::find(layout, request, &inputs)?,
+                };
+                kept.map_or(Source::Make(inputs), Source::Lock)
             }
         };
         Ok(Self {
@@ -67,20 +72,7 @@ impl<'a> Plan<'a> {
     pub(super) fn already_there(&self, layout: &Layout, settings: &Settings) -> Result<Option<VenvPath>, Error> {
         match &self.source {
             Source::Lock(lock) => self.already_built(layout, settings, lock),
-            Source::Make(inputs) => {
-                let Some(tag) = &self.request.tag else { return Ok(None) };
-                let name = VenvName::new(self.request.app.name.clone(), tag.clone())?;
-                let Some((venv, manifest)) = existing(layout, &name)? else {
-                    return Ok(None);
-                };
-                if inputs.made(&manifest.lock.text) {
-                    return Ok(Some(venv));
-                }
-                Err(Error::OtherLock {
-                    venv: name,
-                    differences: inputs.differences(&manifest.lock.text),
-                })
-            }
+            Source::Make(_) => Ok(None),
         }
     }
 
@@ -148,30 +140,17 @@ impl<'a> Plan<'a> {
         lock.digest(self.interpreter, &self.request.app.build.host_modules)
     }
 
-    fn differences(&self, lock: &Lock, manifest: &Manifest) -> Result<Vec<String>, Error> {
+    fn differences(&self, lock: &Lock, manifest: &Head) -> Result<Vec<String>, Error> {
         let path = Path::new(crate::manifest::PATH);
         let before = Lock::parse(path, manifest.lock.format, manifest.lock.text.clone())?;
         let mut differences = lock.differences(&before);
-        let before_modules: Vec<&str> = manifest
-            .host_modules
-            .iter()
-            .map(|module| module.name.as_str())
-            .collect();
-        let modules: Vec<&str> = self
-            .request
-            .app
-            .build
-            .host_modules
-            .iter()
-            .map(|name| name.as_str())
-            .collect();
+        let before_modules: BTreeSet<&str> = manifest.host_modules.iter().map(|module| &*module.name).collect();
+        let wanted = self.request.app.build.host_modules.iter();
+        let modules: BTreeSet<&str> = wanted.map(|name| name.as_str()).collect();
         if before_modules != modules {
-            let named = |modules: &[&str]| {
-                if modules.is_empty() {
-                    "none".to_owned()
-                } else {
-                    modules.join(", ")
-                }
+            let named = |modules: &BTreeSet<&str>| match modules.is_empty() {
+                true => "none".to_owned(),
+                false => modules.iter().copied().collect::<Vec<_>>().join(", "),
             };
             let (before, now) = (named(&before_modules), named(&modules));
             differences.push(format!("its host modules were {before}, now they would be {now}"));
@@ -189,13 +168,13 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Returns a sealed venv and its manifest, if something has its name.
-fn existing(layout: &Layout, name: &VenvName) -> Result<Option<(VenvPath, Manifest)>, Error> {
+/// Returns a sealed venv and the head of its manifest, if something has its name.
+pub(super) fn existing(layout: &Layout, name: &VenvName) -> Result<Option<(VenvPath, Head)>, Error> {
     let Some(venv) = VenvPath::find(layout, name) else {
         return Ok(None);
     };
     let path = layout.on_disk(venv.path());
-    match Manifest::load(&path) {
+    match Head::load(&path) {
         Ok(manifest) => Ok(Some((venv, manifest))),
         Err(error) => Err(Error::NotSealed {
             path,
@@ -207,43 +186,6 @@ fn existing(layout: &Layout, name: &VenvName) -> Result<Option<(VenvPath, Manife
 fn read_lock(path: &Path) -> Result<Lock, Error> {
     let text = std::fs::read_to_string(path).at("read the lock", path)?;
     Ok(Lock::parse(path, Format::of(path), text)?)
-}
-
-/// Returns the lock that was made for the same wish before: the one of the tag, or without a tag the newest.
-fn kept_lock(layout: &Layout, request: &Request, inputs: &Inputs) -> Result<Option<Lock>, Error> {
-    let directory = layout.locks(&request.app.name);
-    let mut candidates: Vec<(SystemTime, PathBuf)> = Vec::new();
-    match &request.tag {
-        Some(tag) => candidates.push((SystemTime::UNIX_EPOCH, directory.join(format!("{tag}.txt")))),
-        None => {
-            let entries = match std::fs::read_dir(&directory) {
-                Ok(entries) => entries,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(error).at("list", &directory).map_err(Error::Io),
-            };
-            for entry in entries {
-                let entry = entry.at("list", &directory)?;
-                let path = entry.path();
-                if path.extension().is_some_and(|extension| extension == "txt") {
-                    let modified = entry
-                        .metadata()
-                        .and_then(|metadata| metadata.modified())
-                        .at("look at", &path)?;
-                    candidates.push((modified, path));
-                }
-            }
-        }
-    }
-    candidates.sort();
-    for (_, path) in candidates.into_iter().rev() {
-        let Some(bytes) = atomic::read(&path)? else { continue };
-        // Locks that were given, in whatever form, are none of those that were made.
-        let Ok(text) = String::from_utf8(bytes) else { continue };
-        if inputs.made(&text) {
-            return Ok(Some(Lock::parse(&path, Format::Requirements, text)?));
-        }
-    }
-    Ok(None)
 }
 
 /// Returns the distribution's name in a requirement.

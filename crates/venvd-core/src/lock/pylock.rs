@@ -1,4 +1,4 @@
-//! `pylock.toml`, see PEP 751. Of what it can say, only wheels are installed.
+//! `pylock.toml`, see PEP 751. Of what it can say, only wheels and named source distributions are taken.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,11 +21,12 @@ struct Package {
     version: Option<String>,
     marker: Option<String>,
     #[serde(default)]
-    wheels: Vec<Wheel>,
+    wheels: Vec<File>,
+    sdist: Option<File>,
 }
 
 #[derive(Deserialize)]
-struct Wheel {
+struct File {
     #[serde(default)]
     hashes: BTreeMap<String, String>,
 }
@@ -55,6 +56,7 @@ fn pinned(package: Package) -> Result<Pinned, String> {
         version,
         marker,
         wheels,
+        sdist,
     } = package;
     if !is_name(&name) {
         return Err(format!("{name:?} is not the name of a distribution"));
@@ -72,14 +74,14 @@ fn pinned(package: Package) -> Result<Pinned, String> {
         Some(marker) => Some(tidy_marker(&marker).ok_or_else(|| format!("{name} has a broken marker {marker:?}"))?),
         None => None,
     };
-    if wheels.is_empty() {
-        return Err(format!("{name} has no wheels; only wheels are installed"));
+    if wheels.is_empty() && sdist.is_none() {
+        return Err(format!("{name} has neither wheels nor an sdist"));
     }
     let mut hashes = std::collections::BTreeSet::new();
-    for wheel in wheels {
-        match wheel.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase()) {
+    for file in wheels.into_iter().chain(sdist) {
+        match file.hashes.get("sha256").map(|hash| hash.to_ascii_lowercase()) {
             Some(hash) if is_sha256(&hash) => drop(hashes.insert(hash)),
-            _ => return Err(format!("a wheel of {name} has no sha256")),
+            _ => return Err(format!("a file of {name} has no sha256")),
         }
     }
     Ok(Pinned {

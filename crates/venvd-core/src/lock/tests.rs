@@ -70,6 +70,10 @@ fn a_pylock_means_the_same_as_requirements() {
     .unwrap();
     let same = requirements(&format!("nova==1 ; os_name=='posix' --hash=sha256:{H1}")).unwrap();
     assert_eq!(lock.requirements, same.requirements);
+    let with_source = pylock(&format!(
+        "lock-version = '1.0'\n[[packages]]\nname = 'ovs'\nversion = '3'\nsdist = {{ hashes = {{ sha256 = '{H2}' }} }}\n"
+    ));
+    assert!(with_source.unwrap().requirements[0].hashes.contains(H2));
 }
 
 #[test]
