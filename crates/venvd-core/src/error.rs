@@ -6,6 +6,7 @@ use venvd_app::links::LinkError;
 use venvd_app::name::NameError;
 use venvd_fs::{beneath, chain};
 
+use crate::hold::Hold;
 use crate::interpreter::ProbeError;
 use crate::lock::LockError;
 
@@ -249,7 +250,44 @@ pub enum Error {
     InUse {
         /// The venv.
         venv: VenvName,
-        /// `name (pid)` each, the first few.
+        /// What each is and how that is known, the first few.
+        processes: Vec<String>,
+    },
+    /// Somebody said that the venv stays.
+    #[error(
+        "{venv} is held{}; `venvctl unhold {venv}` lets it go",
+        .hold.reason.iter().map(|why| format!(": {why}")).collect::<String>()
+    )]
+    Held {
+        /// The venv.
+        venv: VenvName,
+        /// Why, by whom, since when.
+        hold: Hold,
+    },
+    /// Whether the venv is needed can't be found out.
+    #[error("whether {venv} is needed can't be found out: {why}")]
+    Undecided {
+        /// The venv.
+        venv: VenvName,
+        /// Why not.
+        why: String,
+    },
+    /// The caller may not see what other processes use.
+    #[error(
+        "which venvs are in use can only be seen by root with CAP_SYS_PTRACE, and what can't be seen would look unused; \
+         run this with sudo"
+    )]
+    MayNotLook,
+    /// `/proc` does not show this host's processes.
+    #[error("{path:?} does not show this process, so it is not where processes are to be seen; mount a /proc there")]
+    NoProc {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Processes could not be looked into.
+    #[error("{} can't be looked into and may use any venv, so nothing was removed; run this as root, outside of any container", some(.processes))]
+    Blind {
+        /// `name (pid)` each.
         processes: Vec<String>,
     },
 }
@@ -344,6 +382,10 @@ impl Error {
             Self::Linked { .. } => "linked",
             Self::Pending { .. } => "pending",
             Self::InUse { .. } => "in-use",
+            Self::Held { .. } => "held",
+            Self::Undecided { .. } => "undecided",
+            Self::MayNotLook => "not-root",
+            Self::NoProc { .. } | Self::Blind { .. } => "blind",
         }
     }
 }

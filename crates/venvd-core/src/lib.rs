@@ -11,10 +11,11 @@
 //! - [`preflight`]: may this venv be put in force?
 //! - [`store`]: the content that venvs share
 //! - [`verify`]: is it still what was sealed?
-//! - [`list`], [`hold`], [`remove`]: what is there, what stays, what goes
+//! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
 
 pub mod build;
+pub mod collect;
 pub mod diff;
 mod error;
 pub mod hold;
@@ -29,6 +30,7 @@ pub mod remove;
 mod seal;
 mod space;
 pub mod store;
+pub mod usage;
 pub mod verify;
 
 pub use build::build;

@@ -4,13 +4,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use rayon::prelude::*;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use venvd_app::layout::VENV_DIRECTORIES;
-use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, VenvName};
-use venvd_fs::IoContext;
+use venvd_fs::{IoContext, atomic};
 
+use crate::collect::Links;
 use crate::error::Error;
-use crate::manifest::Manifest;
+use crate::manifest;
 
 /// A venv that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +58,7 @@ impl Listed {
 /// When a directory or an app's link can't be read.
 pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error> {
     let mut listed = paths(layout, app)?
-        .into_iter()
+        .into_par_iter()
         .map(|venv| look_at(layout, venv))
         .collect::<Result<Vec<_>, _>>()?;
     listed.sort_by(|one, other| one.venv.cmp(&other.venv));
@@ -83,21 +87,41 @@ pub fn paths(layout: &Layout, app: Option<&AppName>) -> Result<Vec<VenvPath>, Er
 }
 
 fn look_at(layout: &Layout, venv: VenvPath) -> Result<Listed, Error> {
-    let summary = Manifest::load(&layout.on_disk(venv.path()))
-        .ok()
-        .map(|manifest| Summary {
-            size: manifest.size(),
-            distributions: manifest.distributions.len(),
-            created: manifest.created,
-            python: manifest.python.version,
-        });
-    let leads_here = |link| Ok::<_, Error>(links::read(layout, link, venv.name().app())?.as_ref() == Some(&venv));
+    let links = Links::of(layout, &venv)?;
     Ok(Listed {
-        active: leads_here(Link::Active)?,
-        committed: leads_here(Link::Committed)?,
-        previous: leads_here(Link::Previous)?,
+        active: links.active,
+        committed: links.committed,
+        previous: links.previous,
+        summary: summary(&layout.on_disk(venv.path())),
         venv,
-        summary,
+    })
+}
+
+/// Reads of a manifest what a list shows: of 20,000 files only the sizes, which is several times as fast as all.
+fn summary(directory: &Path) -> Option<Summary> {
+    #[derive(Deserialize)]
+    struct Head {
+        format: u32,
+        created: u64,
+        python: Python,
+        distributions: Vec<IgnoredAny>,
+        files: Vec<File>,
+    }
+    #[derive(Deserialize)]
+    struct Python {
+        version: String,
+    }
+    #[derive(Deserialize)]
+    struct File {
+        size: u64,
+    }
+    let bytes = atomic::read(&directory.join(manifest::PATH)).ok()??;
+    let head: Head = serde_json::from_slice(&bytes).ok()?;
+    (head.format == manifest::FORMAT).then(|| Summary {
+        size: head.files.iter().map(|file| file.size).sum(),
+        distributions: head.distributions.len(),
+        created: head.created,
+        python: head.python.version,
     })
 }
 

@@ -1,21 +1,172 @@
 //! gc: what nothing needs any more.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use venvd_app::AppName;
-use venvd_app::Layout;
+
+use serde::Serialize;
+use venvd_app::links::VenvPath;
+use venvd_app::{AppName, Layout, VenvName, search};
+use venvd_core::collect::{self, Collected, Plan, Reason, Verdict};
 
 use crate::failure::Failure;
+use crate::output::{
+    self,
+    table::{right, size, table},
+};
 
 /// What was asked for.
 #[derive(Debug)]
-#[expect(dead_code, reason = "read as soon as venvs are collected")]
 pub(super) struct Asked {
     pub(super) app: Option<AppName>,
     pub(super) keep: Option<u32>,
     pub(super) dry_run: bool,
 }
 
+#[derive(Debug, Serialize)]
+struct Report {
+    dry_run: bool,
+    venvs: Vec<Row>,
+    /// What dead builds left.
+    leftovers: Vec<PathBuf>,
+    /// Bytes that were freed, or would be.
+    frees: u64,
+    /// What went wrong besides.
+    problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    venv: VenvName,
+    path: PathBuf,
+    result: Outcome,
+    /// Why it stays.
+    reasons: Vec<Said>,
+    /// Bytes on disk that nothing else shares.
+    alone: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Said {
+    #[serde(flatten)]
+    reason: Reason,
+    text: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Outcome {
+    Stays,
+    WouldGo,
+    Removed,
+    Failed,
+}
+
 /// Collects venvs.
-pub(super) fn run(_layout: &Layout, _asked: &Asked, _json: bool) -> Result<ExitCode, Failure> {
-    Err(Failure::refused("not-yet", "not there yet"))
+pub(super) fn run(layout: &Layout, asked: &Asked, json: bool) -> Result<ExitCode, Failure> {
+    let keep = match asked.keep {
+        Some(keep) => keep,
+        None => search::load_settings(layout)?.keep,
+    };
+    let what = collect::Asked {
+        app: asked.app.clone(),
+        keep,
+    };
+    let plan = collect::plan(layout, &what)?;
+    let report = if asked.dry_run {
+        report(&plan, None)
+    } else {
+        let collected = collect::apply(layout, &what, &plan);
+        report(&plan, Some(&collected))
+    };
+    output::show(&report, json, text)?;
+    let failed = !report.problems.is_empty() || report.venvs.iter().any(|row| row.result == Outcome::Failed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn report(plan: &Plan, collected: Option<&Collected>) -> Report {
+    let mut problems = Vec::new();
+    let no_failures = BTreeMap::new();
+    let failures = collected.map_or(&no_failures, |collected| &collected.failed);
+    for (venv, error) in failures {
+        problems.push(format!(
+            "{} could not be removed: {}",
+            venv.name(),
+            venvd_fs::report(error)
+        ));
+    }
+    let others = collected.iter().flat_map(|collected| &collected.problems);
+    problems.extend(others.map(|error| venvd_fs::report(error)));
+    let rows = plan.decisions.iter().map(|decision| {
+        let (result, reasons) = match &decision.verdict {
+            Verdict::Keep(reasons) => (Outcome::Stays, reasons.clone()),
+            Verdict::Go => collected.map_or((Outcome::WouldGo, Vec::new()), |collected| {
+                outcome(collected, &decision.venv)
+            }),
+        };
+        Row {
+            venv: decision.venv.name().clone(),
+            path: decision.venv.path(),
+            result,
+            reasons: reasons.into_iter().map(Said::from).collect(),
+            alone: decision.alone,
+        }
+    });
+    Report {
+        dry_run: collected.is_none(),
+        venvs: rows.collect(),
+        leftovers: collected
+            .map_or(&plan.leftovers, |collected| &collected.leftovers)
+            .clone(),
+        frees: collected.map_or(plan.frees, |collected| collected.freed),
+        problems,
+    }
+}
+
+fn outcome(collected: &Collected, venv: &VenvPath) -> (Outcome, Vec<Reason>) {
+    match collected.kept.get(venv) {
+        Some(reasons) => (Outcome::Stays, reasons.clone()),
+        None if collected.removed.contains(venv) => (Outcome::Removed, Vec::new()),
+        None => (Outcome::Failed, Vec::new()),
+    }
+}
+
+impl From<Reason> for Said {
+    fn from(reason: Reason) -> Self {
+        Self {
+            text: reason.to_string(),
+            reason,
+        }
+    }
+}
+
+fn text(report: &Report) -> String {
+    let mut rows: Vec<Vec<String>> = report.venvs.iter().map(cells).collect();
+    right(&mut rows, &[2]);
+    let mut text = table(&["VENV", "RESULT", "ALONE", "WHY"], &rows);
+    let verb = if report.dry_run { "would be removed" } else { "removed" };
+    for leftover in &report.leftovers {
+        text.push_str(&format!("{verb}: {}, left by a dead build\n", leftover.display()));
+    }
+    for problem in &report.problems {
+        text.push_str(&format!("problem: {problem}\n"));
+    }
+    let verb = if report.dry_run { "would be freed" } else { "freed" };
+    text.push_str(&format!("{verb}: {}\n", size(report.frees)));
+    text
+}
+
+fn cells(row: &Row) -> Vec<String> {
+    let result = match row.result {
+        Outcome::Stays => "stays",
+        Outcome::WouldGo => "would go",
+        Outcome::Removed => "removed",
+        Outcome::Failed => "failed",
+    };
+    let why: Vec<&str> = row.reasons.iter().map(|said| said.text.as_str()).collect();
+    let why = match (row.result, why.is_empty()) {
+        (Outcome::Removed | Outcome::WouldGo, _) => "not linked, held, new or in use".to_owned(),
+        _ => why.join("; "),
+    };
+    vec![row.venv.to_string(), result.to_owned(), size(row.alone), why]
 }

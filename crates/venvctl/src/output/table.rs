@@ -42,6 +42,29 @@ pub(crate) fn size(bytes: u64) -> String {
     }
 }
 
+/// Returns a time span as people tell it.
+pub(crate) fn age(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(7 * 86_400, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute")];
+    // Eleven days say more than one week.
+    let unit = UNITS.iter().find(|(length, _)| seconds >= *length * 2);
+    match unit {
+        Some((length, name)) => format!("{} {name}s", seconds / length),
+        None if seconds >= 60 => "1 minute".to_owned(),
+        None => "now".to_owned(),
+    }
+}
+
+/// Aligns columns of numbers with each other at their right.
+pub(crate) fn right(rows: &mut [Vec<String>], columns: &[usize]) {
+    for column in columns {
+        let cells = rows.iter().filter_map(|row| row.get(*column));
+        let width = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
+        for cell in rows.iter_mut().filter_map(|row| row.get_mut(*column)) {
+            *cell = format!("{cell:>width$}");
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +74,32 @@ mod tests {
         let rows = vec![vec!["a".into(), "bcd".into()], vec!["long".into(), String::new()]];
         assert_eq!(table(&["X", "Y"], &rows), "X     Y\na     bcd\nlong\n");
         assert_eq!(table(&["X"], &[]), "");
+    }
+
+    #[test]
+    fn ages() {
+        for (seconds, said) in [
+            (0, "now"),
+            (119, "1 minute"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (7_200, "2 hours"),
+            (11 * 86_400, "11 days"),
+            (15 * 86_400, "2 weeks"),
+        ] {
+            assert_eq!(age(seconds), said);
+        }
+    }
+
+    #[test]
+    fn numbers_align_at_the_right() {
+        let mut rows = vec![
+            vec!["a".into(), "9 B".into()],
+            vec!["b".into(), "999 B".into()],
+            vec!["c".into()],
+        ];
+        right(&mut rows, &[1]);
+        assert_eq!(rows, [vec!["a", "  9 B"], vec!["b", "999 B"], vec!["c"]]);
     }
 
     #[test]

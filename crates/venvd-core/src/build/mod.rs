@@ -22,7 +22,7 @@ mod log;
 mod plan;
 mod resolve;
 mod sdist;
-mod staging;
+pub(crate) mod staging;
 mod tools;
 
 use confine::{Confined, Ears, Job, Left, Phase};

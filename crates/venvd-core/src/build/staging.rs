@@ -29,7 +29,7 @@ impl Staging {
         let base = layout.staging();
         // Between a directory's making and its lock it looks dead: nobody sweeps meanwhile.
         let _store = Lock::exclusive(&layout.store_lock())?;
-        sweep(&base)?;
+        sweep(layout)?;
         let directory = tempfile::Builder::new()
             .prefix(&format!("{app}."))
             .tempdir_in(&base)
@@ -124,18 +124,36 @@ fn refuse_flag(path: &Path, flag: FsFlags, name: &'static str, reason: &'static 
     Ok(())
 }
 
-/// Removes what dead builds and removals left. Logs stay: one for each app at most.
-fn sweep(base: &Path) -> Result<(), Error> {
-    for entry in fs::read_dir(base).at("list", base)? {
-        let path = entry.at("list", base)?.path();
+/// Removes what dead builds and removals left, and returns it. Logs stay: one for each app at most.
+///
+/// The caller holds the store lock: a build that has just made its directory looks dead until it has locked it.
+pub(crate) fn sweep(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let dead = dead(layout)?;
+    for path in &dead {
+        fs::remove_dir_all(path).at("remove", path)?;
+    }
+    Ok(dead)
+}
+
+/// Returns what dead builds and removals left.
+pub(crate) fn dead(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
+    let base = layout.staging();
+    let entries = match fs::read_dir(&base) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.at("list", &base)?,
+    };
+    let mut dead = Vec::new();
+    for entry in entries {
+        let path = entry.at("list", &base)?.path();
         if !fs::symlink_metadata(&path).at("look at", &path)?.is_dir() {
             continue;
         }
         if Lock::try_exclusive(&alive_lock(&path))?.is_some() {
-            fs::remove_dir_all(&path).at("remove", &path)?;
+            dead.push(path);
         }
     }
-    Ok(())
+    dead.sort();
+    Ok(dead)
 }
 
 #[cfg(test)]
