@@ -80,18 +80,18 @@ impl fmt::Display for Trace {
             Self::WorkingDirectory => "its working directory",
             Self::Environment => "its environment",
             Self::Parent => "the process that started it",
-            Self::Unit => "it runs Python there and hides its venv, so it could be this one",
+            Self::Unit => "it runs Python and hides from which venv, so it could be this one",
         })
     }
 }
 
 impl fmt::Display for Use {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} ({}", self.name, self.pid)?;
+        write!(formatter, "{} ({})", self.name, self.pid)?;
         if let Some(unit) = &self.unit {
-            write!(formatter, ", {unit}")?;
+            write!(formatter, " of {unit}")?;
         }
-        write!(formatter, "; {})", self.by)
+        write!(formatter, " [{}]", self.by)
     }
 }
 

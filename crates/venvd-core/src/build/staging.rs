@@ -148,7 +148,10 @@ pub(crate) fn dead(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
         if !fs::symlink_metadata(&path).at("look at", &path)?.is_dir() {
             continue;
         }
-        if Lock::try_exclusive(&alive_lock(&path))?.is_some() {
+        // Trying to lock makes the file where there is none: whoever only looks changes nothing.
+        let lock = alive_lock(&path);
+        let is_locked = fs::symlink_metadata(&lock).is_ok() && Lock::try_exclusive(&lock)?.is_none();
+        if !is_locked {
             dead.push(path);
         }
     }
