@@ -10,10 +10,12 @@
 //! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
 //! - [`store`]: the content that venvs share
+//! - [`requires`]: do its distributions fit each other?
 //! - [`verify`]: is it still what was sealed?
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
 
+mod below;
 pub mod build;
 pub mod collect;
 pub mod diff;
@@ -27,6 +29,7 @@ pub mod preflight;
 mod record;
 pub mod relocate;
 pub mod remove;
+pub mod requires;
 mod seal;
 mod space;
 pub mod store;

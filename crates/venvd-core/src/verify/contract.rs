@@ -1,7 +1,5 @@
 //! What a venv needs of its host: directories in root's hands, the interpreter, the machine, modules of the host's.
 
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use venvd_app::Layout;
@@ -10,9 +8,11 @@ use venvd_fs::{chain, report};
 
 use super::finding::{Code, Finding};
 use super::{Options, Report};
+use crate::below::Below;
 use crate::interpreter::{Interpreter, ProbeError};
 use crate::manifest::{File, Manifest};
 use crate::relocate::wrong_interpreter;
+use crate::requires::{self, Misfit};
 
 /// More than the longest first line that a kernel reads, and the two lines after it.
 const SCRIPT_START: u64 = 4 << 10;
@@ -34,7 +34,17 @@ pub(crate) fn chain(layout: &Layout, venv: &VenvPath) -> Option<Finding> {
 /// Checks all that is not in the tree itself.
 pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest, _options: Options) -> Report {
     let mut report = Report::default();
-    if let Some(_interpreter) = python(manifest, &mut report) {}
+    let interpreter = python(manifest, &mut report);
+    match interpreter.filter(|interpreter| interpreter.minor == manifest.python.minor) {
+        Some(interpreter) => {
+            let misfits = requires::check(&layout.on_disk(venv.path()), manifest, &interpreter);
+            let finding = |misfit: Misfit| Finding::general(Code::Requirement, misfit.to_string());
+            report.findings.extend(misfits.into_iter().map(finding));
+        }
+        None => report
+            .notes
+            .push("without its python it can't be told whether its distributions fit each other".to_owned()),
+    }
     report.findings.extend(prefixes(layout, venv, manifest));
     report
 }
@@ -118,31 +128,18 @@ fn too_old<'a>(needed: Option<&'a str>, libc: &str) -> Option<&'a str> {
 /// runs from where it was.
 fn prefixes(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
     let python = venv.bin().join("python").display().to_string();
-    let directory = layout.on_disk(venv.path());
+    // What can't be read is told with the tree.
+    let Ok(below) = Below::open(&layout.on_disk(venv.path())) else {
+        return Vec::new();
+    };
     let scripts = manifest
         .files
         .iter()
         .filter(|file| file.path.starts_with("bin/") && file.mode == 0o755);
     let wrong = |file: &File| {
-        // What can't be read is told with the tree.
-        let content = read_script(&directory.join(&file.path)).ok()?;
+        let content = below.read(&file.path, SCRIPT_START).ok()?;
         let reason = wrong_interpreter(&content, &python)?;
         Some(Finding::of(Code::Prefix, &file.path, reason))
     };
     scripts.filter_map(wrong).collect()
-}
-
-/// Reads the beginning of a regular file, as far as a script's first lines go.
-fn read_script(path: &Path) -> std::io::Result<Vec<u8>> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = std::fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(ErrorKind::InvalidInput.into());
-    }
-    let mut content = Vec::new();
-    file.take(SCRIPT_START).read_to_end(&mut content)?;
-    Ok(content)
 }

@@ -1,20 +1,20 @@
 //! Is the manifest one that can be believed, and is it this venv's?
 
 use std::collections::HashSet;
-use std::io::Read;
 use std::path::{Component, Path};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use venvd_app::links::VenvPath;
 use venvd_fs::report;
 
 use super::finding::{Code, Finding};
+use crate::below::Below;
 use crate::manifest::{Link, Manifest, ManifestError, PATH};
 
 /// Reads the manifest, through no link.
 pub(super) fn load(directory: &Path) -> Result<Manifest, Finding> {
     let not_sealed = |message: String| Finding::of(Code::NotSealed, PATH, message);
-    let bytes = read(directory).map_err(|error| match error.kind() {
+    let read = || Below::open(directory)?.read(PATH, u64::MAX);
+    let bytes = read().map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
             not_sealed("is not there: this venv was never sealed, or is damaged".to_owned())
         }
@@ -24,20 +24,6 @@ pub(super) fn load(directory: &Path) -> Result<Manifest, Finding> {
         ManifestError::Invalid { reason } => not_sealed(format!("is no manifest: {reason}")),
         error => not_sealed(report(&error)),
     })
-}
-
-fn read(directory: &Path) -> std::io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let top = rustix::fs::open(directory, flags | OFlags::DIRECTORY, Mode::empty())?;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
-    let file = rustix::fs::openat2(&top, PATH, flags | OFlags::NONBLOCK, Mode::empty(), resolve)?;
-    let mut file = std::fs::File::from(file);
-    if !file.metadata()?.is_file() {
-        return Err(std::io::Error::other("it is no regular file"));
-    }
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Checks that a manifest belongs to its place and does not contradict itself.

@@ -5,12 +5,14 @@
 //! whoever can change the tree meanwhile can't make root read something else. Both passes are parallel.
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
 use rayon::prelude::*;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags};
+use rustix::fs::{AtFlags, FileType, OFlags, RawDir};
 use rustix::io::Errno;
 
 pub(crate) use super::attributes::Owner;
@@ -19,6 +21,7 @@ use super::content;
 use super::expected::{Entry, Expected};
 use super::finding::{Code, Finding, runs_at_start};
 use super::{Progress, Report};
+use crate::below::Below;
 use crate::manifest::{File, Link, Manifest};
 
 /// All directories of a venv have it.
@@ -30,8 +33,7 @@ const LISTING: usize = 32 << 10;
 /// Compares the tree in `directory` with a manifest.
 pub(crate) fn compare(directory: &Path, manifest: &Manifest, owner: Owner, progress: &dyn Progress) -> Report {
     progress.begin(manifest.size());
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let top = match rustix::fs::open(directory, flags, Mode::empty()) {
+    let top = match Below::open(directory) {
         Ok(top) => top,
         Err(error) => {
             let finding = Finding::of(Code::Unreadable, "", format!("can't be opened: {error}"));
@@ -71,7 +73,7 @@ pub(crate) fn compare(directory: &Path, manifest: &Manifest, owner: Owner, progr
 }
 
 struct Tree<'a> {
-    top: OwnedFd,
+    top: Below,
     owner: Owner,
     expected: Expected<'a>,
 }
@@ -96,15 +98,6 @@ impl Listed {
 }
 
 impl Tree<'_> {
-    fn open(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-        // NONBLOCK: a fifo must not make us wait for a writer.
-        let flags = flags | OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve =
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
-        let path = if path.is_empty() { "." } else { path };
-        rustix::fs::openat2(&self.top, path, flags, Mode::empty(), resolve)
-    }
-
     /// Lists all directories, level by level, so that only as many are open as there are threads.
     fn list(&self) -> Listed {
         let mut all = Listed {
@@ -131,7 +124,7 @@ impl Tree<'_> {
     }
 
     fn list_one(&self, path: &str, listed: &mut Listed) -> Result<(), Errno> {
-        let directory = self.open(path, OFlags::DIRECTORY)?;
+        let directory = self.top.get(path, OFlags::DIRECTORY)?;
         let status = rustix::fs::fstat(&directory)?;
         check_owner(path, &status, self.owner, &mut listed.findings);
         check_mode(path, &status, DIRECTORY_MODE, &mut listed.findings);
@@ -208,7 +201,7 @@ impl Tree<'_> {
         let mut findings = Vec::new();
         let path = link.path.as_str();
         match self.read_link(path, &mut findings) {
-            Ok(target) if target.as_os_str() == link.target.as_os_str() => {}
+            Ok(target) if target == link.target => {}
             Ok(target) => {
                 let message = format!("leads to {target:?}, not to {:?}", link.target);
                 findings.push(Finding::of(Code::Link, path, message));
@@ -218,17 +211,11 @@ impl Tree<'_> {
         findings
     }
 
-    /// Reads the link itself, by a descriptor of it: `readlinkat(2)` with an empty path.
-    fn read_link(&self, path: &str, findings: &mut Vec<Finding>) -> Result<std::path::PathBuf, Errno> {
-        use std::os::unix::ffi::OsStringExt;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let directory = self.open(directory, OFlags::DIRECTORY)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let link = rustix::fs::openat2(&directory, name, flags, Mode::empty(), resolve)?;
+    fn read_link(&self, path: &str, findings: &mut Vec<Finding>) -> Result<OsString, Errno> {
+        let link = self.top.link(path)?;
         check_owner(path, &rustix::fs::fstat(&link)?, self.owner, findings);
         let target = rustix::fs::readlinkat(&link, "", Vec::new())?;
-        Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
+        Ok(OsString::from_vec(target.into_bytes()))
     }
 
     fn file(&self, file: &File) -> Vec<Finding> {
@@ -241,7 +228,7 @@ impl Tree<'_> {
 
     fn read(&self, file: &File, findings: &mut Vec<Finding>) -> Result<(), Errno> {
         let path = file.path.as_str();
-        let opened = self.open(path, OFlags::empty())?;
+        let opened = self.top.get(path, OFlags::empty())?;
         let status = rustix::fs::fstat(&opened)?;
         let kind = FileType::from_raw_mode(status.st_mode);
         if kind != FileType::RegularFile {
