@@ -245,6 +245,39 @@ pub enum Error {
         /// The venv.
         venv: VenvName,
     },
+    /// A directory can't be taken over as a venv.
+    #[error("{directory:?} is no sound sealed venv: {}", some(.reasons))]
+    Foreign {
+        /// The directory.
+        directory: PathBuf,
+        /// One phrase each.
+        reasons: Vec<String>,
+    },
+    /// This host can't run the venv.
+    #[error("{venv} does not fit this host: {}; build it here from its lock", some(.reasons))]
+    Misfit {
+        /// The venv.
+        venv: VenvName,
+        /// One phrase each.
+        reasons: Vec<String>,
+    },
+    /// The tag is in use for another content.
+    #[error(
+        "{venv} exists already with another content; a tag names one content, give another one: {}",
+        some(.differences)
+    )]
+    OtherContent {
+        /// The venv.
+        venv: VenvName,
+        /// What differs, one phrase each.
+        differences: Vec<String>,
+    },
+    /// A file's content is nowhere to be had.
+    #[error("the content of {path:?} is neither in the store nor in a source that was given")]
+    NoContent {
+        /// The file, relative to the venv.
+        path: PathBuf,
+    },
     /// Processes run from the venv.
     #[error("{venv} is in use by {}; stop or restart them first", .processes.join(", "))]
     InUse {
@@ -386,6 +419,10 @@ impl Error {
             Self::Undecided { .. } => "undecided",
             Self::MayNotLook => "not-root",
             Self::NoProc { .. } | Self::Blind { .. } => "blind",
+            Self::Foreign { .. } => "unsound-venv",
+            Self::Misfit { .. } => "python-mismatch",
+            Self::OtherContent { .. } => "other-content",
+            Self::NoContent { .. } => "no-content",
         }
     }
 }

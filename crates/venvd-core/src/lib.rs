@@ -9,8 +9,9 @@
 //! - [`manifest`]: what is in a sealed venv
 //! - [`relocate`]: what in a venv names its place
 //! - [`preflight`]: may this venv be put in force?
-//! - [`store`]: the content that venvs share
 //! - [`requires`]: do its distributions fit each other?
+//! - [`store`], [`place`]: the content that venvs share, and a venv made of it
+//! - [`mod@install`]: a venv from a directory
 //! - [`verify`]: is it still what was sealed?
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
@@ -21,10 +22,12 @@ pub mod collect;
 pub mod diff;
 mod error;
 pub mod hold;
+pub mod install;
 pub mod interpreter;
 pub mod list;
 pub mod lock;
 pub mod manifest;
+pub mod place;
 pub mod preflight;
 mod record;
 pub mod relocate;

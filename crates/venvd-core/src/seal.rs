@@ -27,7 +27,7 @@ pub(crate) struct Contents {
 
 /// The time of change of everything in a sealed tree, in seconds since 1970: the beginning of 1980, before which a zip
 /// file can't name any. One constant, so that venvs can share inodes, and nothing tells when a tree was made.
-const SEALED_TIME: i64 = 315_532_800;
+pub(crate) const SEALED_TIME: i64 = 315_532_800;
 
 /// Looks at and hashes everything in a tree, except `.venvd`, and sets the times of its files.
 ///
@@ -109,7 +109,7 @@ fn hash_file(tree: &Path, path: &Path) -> Result<File, Error> {
     })
 }
 
-fn sealed_times() -> Timestamps {
+pub(crate) fn sealed_times() -> Timestamps {
     let time = Timespec {
         tv_sec: SEALED_TIME,
         tv_nsec: 0,

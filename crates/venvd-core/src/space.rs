@@ -38,7 +38,8 @@ pub(crate) fn require_for_wheels(wheels: &Path) -> Result<(), Error> {
     require(wheels, unpacked * 2 + unpacked / 10)
 }
 
-fn require(path: &Path, needed: u64) -> Result<(), Error> {
+/// Checks that so many bytes can be written.
+pub(crate) fn require(path: &Path, needed: u64) -> Result<(), Error> {
     let free = free(path)?;
     if free < needed {
         return Err(Error::NoSpace {

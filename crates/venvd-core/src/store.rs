@@ -14,17 +14,21 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use venvd_app::Layout;
 use venvd_fs::{IoContext, atomic, chain};
 
 use crate::error::Error;
 use crate::manifest;
+use crate::seal::SEALED_TIME;
 
+mod lend;
 mod share;
 mod sweep;
 
+pub use lend::Check;
+pub(crate) use lend::{Lent, create};
 pub use share::Shared;
 pub use sweep::Swept;
 
@@ -50,7 +54,7 @@ pub enum Sharing {
 pub struct Store {
     path: PathBuf,
     directory: OwnedFd,
-    device: u64,
+    mount: (u32, u32, u64),
     sharing: Sharing,
     max_links: u64,
     names: AtomicU64,
@@ -73,8 +77,8 @@ impl Store {
         }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = rustix::fs::open(&path, flags, Mode::empty()).at("open", &path)?;
-        let device = metadata.dev();
-        let sharing = if std::fs::metadata(&venvs).at("look at", &venvs)?.dev() != device {
+        let mount = mount(&path)?;
+        let sharing = if self::mount(&venvs)? != mount {
             Sharing::None
         } else if can_reflink(&path)? {
             Sharing::Reflink
@@ -84,7 +88,7 @@ impl Store {
         Ok(Self {
             path,
             directory,
-            device,
+            mount,
             sharing,
             max_links: u64::MAX,
             names: AtomicU64::new(0),
@@ -109,8 +113,8 @@ impl Store {
         let Some(mut file) = self.find(object)? else {
             return Ok(None);
         };
-        let hash = hash(&mut file).at("read", &self.path.join(object.name()))?;
-        Ok((hash == object.hash).then_some(file))
+        let found = hash(&mut file).at("read", &self.path.join(object.name()))?;
+        Ok((found.hash == object.hash).then_some(file))
     }
 
     /// Returns the object's file if all but its content is what it should be.
@@ -159,7 +163,7 @@ impl Store {
         let source = rustix::fs::openat(file.directory, file.path, flags, Mode::empty())?;
         let target = self.create(temporary)?;
         rustix::fs::ioctl_ficlone(&target, &source)?;
-        dress(target.as_fd(), object, &source)
+        dress(&target, object, &source)
     }
 
     fn create(&self, name: &str) -> rustix::io::Result<OwnedFd> {
@@ -238,12 +242,25 @@ impl<'a> Object<'a> {
             && metadata.uid() == nix::unistd::geteuid().as_raw()
             && metadata.len() == self.size
     }
+
+    fn fits_status(&self, status: &rustix::fs::Statx) -> bool {
+        let mode = u32::from(status.stx_mode);
+        FileType::from_raw_mode(mode) == FileType::RegularFile
+            && mode & 0o7777 == self.mode()
+            && status.stx_uid == nix::unistd::geteuid().as_raw()
+            && status.stx_size == self.size
+    }
 }
 
-/// Gives a new file the object's mode and the time of what it was made from.
-fn dress(target: BorrowedFd<'_>, object: &Object<'_>, source: &OwnedFd) -> rustix::io::Result<()> {
+/// Returns whether nothing was written to a file since it was sealed.
+fn untouched(status: &rustix::fs::Statx) -> bool {
+    status.stx_mtime.tv_sec == SEALED_TIME && status.stx_mtime.tv_nsec == 0
+}
+
+/// Gives a new file the object's mode, and the time of what it was made from.
+fn dress(target: impl AsFd, object: &Object<'_>, source: impl AsFd) -> rustix::io::Result<()> {
     let status = rustix::fs::fstat(source)?;
-    rustix::fs::fchmod(target, Mode::from_raw_mode(object.mode()))?;
+    rustix::fs::fchmod(&target, Mode::from_raw_mode(object.mode()))?;
     rustix::fs::futimens(target, &times_of(&status))
 }
 
@@ -258,18 +275,47 @@ fn times_of(status: &rustix::fs::Stat) -> rustix::fs::Timestamps {
     }
 }
 
-/// Returns the hash of what is left to read.
-pub(crate) fn hash(file: &mut File) -> io::Result<String> {
+/// What was read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hashed {
+    pub(crate) hash: String,
+    pub(crate) size: u64,
+}
+
+/// Returns the hash of what is left to read of a file.
+pub(crate) fn hash(file: &mut File) -> io::Result<Hashed> {
+    hash_into(file, &mut io::sink())
+}
+
+/// Copies what is left to read of a file, and hashes what it copies.
+pub(crate) fn hash_into(file: &mut File, to: &mut dyn Write) -> io::Result<Hashed> {
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(CHUNK);
     let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; CHUNK.min(usize::try_from(file.metadata()?.len()).unwrap_or(CHUNK) + 1)];
+    // One more than there is: the end is seen without another turn.
+    let mut buffer = vec![0; CHUNK.min(length + 1)];
+    let mut size = 0;
     loop {
         match file.read(&mut buffer) {
-            Ok(0) => return Ok(hasher.finalize().to_hex().to_string()),
-            Ok(length) => hasher.update(buffer.get(..length).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Ok(0) => break,
+            Ok(length) => {
+                let chunk = buffer.get(..length).unwrap_or_default();
+                hasher.update(chunk);
+                to.write_all(chunk)?;
+                size += length as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
-        };
+        }
     }
+    let hash = hasher.finalize().to_hex().to_string();
+    Ok(Hashed { hash, size })
+}
+
+/// Returns device and mount: the same file system mounted twice is two, for `linkat(2)`.
+fn mount(path: &Path) -> Result<(u32, u32, u64), Error> {
+    let flags = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
+    let status = rustix::fs::statx(rustix::fs::CWD, path, AtFlags::empty(), flags).at("look at", path)?;
+    Ok((status.stx_dev_major, status.stx_dev_minor, status.stx_mnt_id))
 }
 
 /// Tries whether the file system has reflinks: nothing else tells it for sure.

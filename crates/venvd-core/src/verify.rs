@@ -20,7 +20,9 @@ mod finding;
 mod manifest;
 mod tree;
 
+pub(crate) use contract::python;
 pub use finding::{Code, Cure, Finding};
+pub(crate) use manifest::check as manifest_of;
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

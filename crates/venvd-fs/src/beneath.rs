@@ -13,6 +13,10 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
 
 use crate::error::{Error as FsError, IoContext};
 
+mod tree;
+
+pub use tree::{Entry, Tree};
+
 /// Deeper than any package goes; each level holds two descriptors open.
 const MAX_DEPTH: usize = 100;
 

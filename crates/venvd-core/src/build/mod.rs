@@ -27,11 +27,11 @@ mod tools;
 
 use confine::{Confined, Ears, Job, Left, Phase};
 use plan::{Plan, Source};
-use staging::Staging;
 use tools::Tools;
 
 pub use compile::recompile;
 pub(crate) use install::VENV as ORIGIN;
+pub(crate) use staging::Staging;
 
 /// What to build.
 #[derive(Debug, Clone)]

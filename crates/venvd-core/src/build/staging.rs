@@ -14,7 +14,7 @@ use crate::error::Error;
 
 /// A build's own directory. Dropping it removes it; when that is not possible any more, the next build sweeps it.
 #[derive(Debug)]
-pub(super) struct Staging {
+pub(crate) struct Staging {
     directory: TempDir,
     /// Says that this build lives.
     _alive: Lock,
@@ -24,7 +24,7 @@ pub(super) struct Staging {
 
 impl Staging {
     /// Makes the place for a build, and removes those of builds that have died.
-    pub(super) fn open(layout: &Layout, app: &AppName) -> Result<Self, Error> {
+    pub(crate) fn open(layout: &Layout, app: &AppName) -> Result<Self, Error> {
         prepare(layout, app)?;
         let base = layout.staging();
         // Between a directory's making and its lock it looks dead: nobody sweeps meanwhile.
@@ -47,7 +47,7 @@ impl Staging {
     }
 
     /// Returns the directory of all this, which only root can look into.
-    pub(super) fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
@@ -72,7 +72,7 @@ impl Staging {
     }
 
     /// Returns root's own copy, that becomes the venv.
-    pub(super) fn tree(&self) -> PathBuf {
+    pub(crate) fn tree(&self) -> PathBuf {
         self.directory.path().join("tree")
     }
 }

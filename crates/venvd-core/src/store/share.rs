@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -77,8 +76,7 @@ impl Store {
     /// # Errors
     /// When a file can't be linked or an object not be read. The tree is whole then, but shared in part.
     pub fn share(&self, tree: &Path, files: &[manifest::File]) -> Result<Shared, Error> {
-        let metadata = std::fs::metadata(tree).at("look at", tree)?;
-        if self.sharing == Sharing::None || metadata.dev() != self.device {
+        if self.sharing == Sharing::None || super::mount(tree)? != self.mount {
             return Ok(Shared {
                 apart: true,
                 ..Shared::default()

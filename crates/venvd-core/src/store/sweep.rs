@@ -78,7 +78,7 @@ impl Store {
         let checked = entries.par_iter().map(|(path, name)| {
             let mut file = fs::File::open(path).at("open", path)?;
             let found = hash(&mut file).at("read", path)?;
-            Ok((name.trim_end_matches("-x").replacen('/', "", 1) != found).then(|| name.clone()))
+            Ok((name.trim_end_matches("-x").replacen('/', "", 1) != found.hash).then(|| name.clone()))
         });
         let checked: Vec<Option<String>> = checked.collect::<Result<_, venvd_fs::Error>>()?;
         Ok(checked.into_iter().flatten().collect())

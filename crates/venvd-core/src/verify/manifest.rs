@@ -27,7 +27,7 @@ pub(super) fn load(directory: &Path) -> Result<Manifest, Finding> {
 }
 
 /// Checks that a manifest belongs to its place and does not contradict itself.
-pub(super) fn check(venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
+pub(crate) fn check(venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
     let mut wrong = Vec::new();
     let name = venv.name();
     if manifest.app != *name.app() || manifest.tag != *name.tag() {

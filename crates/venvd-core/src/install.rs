@@ -1,0 +1,224 @@
+//! A sealed venv from a directory: of another root, another host, a medium, or of this host under another name.
+//!
+//! The directory is somebody else's: its manifest says what there should be, and anything else in it is refused. What is
+//! in the store already is not copied; the rest is hashed while it is. Bytecode is believed without a look at its source
+//! (DESIGN 4.6), so that of a foreign directory must be what the sources compile to here.
+
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use venvd_app::links::VenvPath;
+use venvd_app::{Layout, VenvName};
+use venvd_fs::lock::Lock as FileLock;
+use venvd_fs::{IoContext, atomic};
+
+use crate::build::{Outcome, Progress, Stage, Staging};
+use crate::error::Error;
+use crate::manifest::{File, Manifest};
+use crate::place::{self, Material};
+use crate::relocate::{self, Moved};
+use crate::store::{Check, Store};
+use crate::{Interpreter, seal, space, verify};
+
+mod bytecode;
+mod same;
+pub(crate) mod source;
+
+use source::Source;
+
+/// What came of an install.
+#[derive(Debug)]
+pub struct Installed {
+    /// Name and place.
+    pub venv: VenvPath,
+    /// Whether anything had to be done.
+    pub outcome: Outcome,
+    /// Files that share their content with what was here before.
+    pub shared: u64,
+    /// The bytes of these.
+    pub shared_bytes: u64,
+    /// Files that were copied.
+    pub copied: u64,
+    /// Bytecode that is another with this host's patch version of Python, and was taken from here.
+    pub recompiled: u64,
+}
+
+/// Places the sealed venv in `from`, a directory on disk, on this host; under `name`, or its own.
+///
+/// # Errors
+/// When `from` is not exactly what its manifest says, does not fit this host, or the name is taken by another content.
+/// What was there before is as it was.
+pub fn install(
+    layout: &Layout,
+    from: &Path,
+    name: Option<VenvName>,
+    progress: &mut dyn Progress,
+) -> Result<Installed, Error> {
+    let source = Source::open(layout, from)?;
+    let name = match name {
+        Some(name) => name,
+        None => source.manifest.name()?,
+    };
+    let venv = VenvPath::local(name);
+    let interpreter = source.interpreter(venv.name())?;
+    let mut moved = relocate::move_to(&source.manifest, &venv, &mut |file| source.read(file))?;
+    moved.manifest.created = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());
+    if let Some(installed) = there(layout, &venv, &moved.manifest)? {
+        return Ok(installed);
+    }
+    let work = Work {
+        layout,
+        source,
+        interpreter,
+        venv,
+        staging: Staging::open(layout, moved.manifest.name()?.app())?,
+    };
+    work.install(moved, progress)
+}
+
+/// Returns the venv if it is there with this content.
+fn there(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> Result<Option<Installed>, Error> {
+    let Some(present) = VenvPath::find(layout, venv.name()) else {
+        return Ok(None);
+    };
+    let directory = layout.on_disk(present.path());
+    let sealed = Manifest::load(&directory).map_err(|error| Error::NotSealed {
+        path: directory,
+        reason: error.to_string(),
+    })?;
+    let differences = same::differences(&sealed, manifest);
+    if !differences.is_empty() {
+        return Err(Error::OtherContent {
+            venv: venv.name().clone(),
+            differences,
+        });
+    }
+    Ok(Some(Installed {
+        venv: present,
+        outcome: Outcome::AlreadyThere,
+        shared: 0,
+        shared_bytes: 0,
+        copied: 0,
+        recompiled: 0,
+    }))
+}
+
+struct Work<'a> {
+    layout: &'a Layout,
+    source: Source,
+    interpreter: Interpreter,
+    venv: VenvPath,
+    staging: Staging,
+}
+
+impl Work<'_> {
+    fn install(self, mut moved: Moved, progress: &mut dyn Progress) -> Result<Installed, Error> {
+        let tree = self.staging.tree();
+        let store = Store::open(self.layout)?;
+        space::require(&tree, store.missing(&moved.manifest.files)?)?;
+        progress.report(
+            Stage::Copy,
+            &format!(
+                "{} files, {} MiB",
+                moved.manifest.files.len(),
+                moved.manifest.size() >> 20
+            ),
+        );
+        let material = Material {
+            store: &store,
+            check: Check::Content,
+            source: Some(&self.source.tree),
+        };
+        let mut placed = {
+            // Lest objects are swept between the look at them and the link to them.
+            let _store = FileLock::exclusive(&self.layout.store_lock())?;
+            place::fill(&moved, &tree, &material)?
+        };
+        let mut recompiled = Vec::new();
+        if !self.source.own {
+            progress.report(Stage::Compile, "");
+            recompiled = self.compile(&mut moved.manifest)?;
+            let again = |file: &File| recompiled.iter().find(|new| new.path == file.path).cloned();
+            placed.copied.retain(|file| again(file).is_none());
+            placed.copied.extend(recompiled.iter().cloned());
+        }
+        progress.report(Stage::Seal, "");
+        place::write_manifest(&tree, &moved.manifest)?;
+        self.check(&moved.manifest)?;
+        sync(&tree)?;
+        let installed = Installed {
+            venv: self.venv.clone(),
+            outcome: Outcome::New,
+            shared: placed.shared,
+            shared_bytes: placed.shared_bytes,
+            copied: placed.copied.len() as u64,
+            recompiled: recompiled.len() as u64,
+        };
+        self.put_in_place(&moved.manifest, &store, &placed.copied)
+            .map(|present| present.unwrap_or(installed))
+    }
+
+    /// Replaces the bytecode that this host's Python compiles to something else.
+    fn compile(&self, manifest: &mut Manifest) -> Result<Vec<File>, Error> {
+        let scratch = self.staging.directory().join("scratch");
+        atomic::create_directories(&scratch, 0o755)?;
+        let new =
+            bytecode::compare(&self.staging.tree(), manifest, &self.interpreter, &scratch).map_err(
+                |error| match error {
+                    bytecode::Error::Other(error) => *error,
+                    bytecode::Error::Untrue(reasons) => Error::Foreign {
+                        directory: self.source.tree.path().to_owned(),
+                        reasons,
+                    },
+                },
+            )?;
+        fs::remove_dir_all(&scratch).at("remove", &scratch)?;
+        Ok(new)
+    }
+
+    /// Reads everything once more: what is on the disk now is what counts.
+    fn check(&self, manifest: &Manifest) -> Result<(), Error> {
+        let report = verify::tree(&self.staging.tree(), manifest, &verify::Silent);
+        if report.findings.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Foreign {
+            directory: self.source.tree.path().to_owned(),
+            reasons: report
+                .findings
+                .iter()
+                .map(|finding| format!("its copy is not what its manifest says, {finding}"))
+                .collect(),
+        })
+    }
+
+    /// The one rename by which the venv is there. Returns what somebody else has installed meanwhile.
+    fn put_in_place(&self, manifest: &Manifest, store: &Store, new: &[File]) -> Result<Option<Installed>, Error> {
+        let (tree, target) = (self.staging.tree(), self.layout.on_disk(self.venv.path()));
+        let _store = FileLock::exclusive(&self.layout.store_lock())?;
+        if let Some(installed) = there(self.layout, &self.venv, manifest)? {
+            return Ok(Some(installed));
+        }
+        store.share(&tree, new)?;
+        seal::set_times(&tree, manifest)?;
+        sync(&tree)?;
+        let kept =
+            self.layout
+                .locks(&manifest.app)
+                .join(format!("{}.{}", manifest.tag, manifest.lock.format.extension()));
+        atomic::write(&kept, manifest.lock.text.as_bytes(), 0o644)?;
+        if let Some(parent) = target.parent() {
+            atomic::create_directories(parent, 0o755)?;
+        }
+        atomic::rename_new(&tree, &target)?;
+        Ok(None)
+    }
+}
+
+/// One call for thousands of files: each fsync would wait for the journal by itself.
+fn sync(tree: &Path) -> Result<(), Error> {
+    let directory = fs::File::open(tree).at("open", tree)?;
+    rustix::fs::syncfs(&directory).at("sync the file system of", tree)?;
+    Ok(())
+}
