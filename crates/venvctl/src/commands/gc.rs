@@ -170,3 +170,48 @@ fn cells(row: &Row) -> Vec<String> {
     };
     vec![row.venv.to_string(), result.to_owned(), size(row.alone), why]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(venv: &str, result: Outcome, reasons: Vec<Reason>) -> Row {
+        Row {
+            venv: venv.parse().unwrap(),
+            path: "/x".into(),
+            result,
+            reasons: reasons.into_iter().map(Said::from).collect(),
+            alone: 7_200_000,
+        }
+    }
+
+    #[test]
+    fn says_of_each_why_it_stays_or_goes() {
+        let report = Report {
+            dry_run: true,
+            venvs: vec![
+                row("nova:1", Outcome::WouldGo, Vec::new()),
+                row(
+                    "nova:2",
+                    Outcome::Stays,
+                    vec![Reason::Previous, Reason::Newest { rank: 2, keep: 3 }],
+                ),
+            ],
+            leftovers: vec!["/var/lib/venvd/staging/nova.x".into()],
+            frees: 7_200_000,
+            problems: Vec::new(),
+        };
+        let expected = "\
+VENV    RESULT    ALONE   WHY
+nova:1  would go  7.2 MB  not linked, held, new or in use
+nova:2  stays     7.2 MB  previous; among the newest 3
+would be removed: /var/lib/venvd/staging/nova.x, left by a dead build
+would be freed: 7.2 MB
+";
+        assert_eq!(text(&report), expected);
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["venvs"][0]["result"], "would-go");
+        let reason = serde_json::json!({"code": "newest", "rank": 2, "keep": 3, "text": "among the newest 3"});
+        assert_eq!(json["venvs"][1]["reasons"][1], reason);
+    }
+}

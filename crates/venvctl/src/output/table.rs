@@ -44,7 +44,14 @@ pub(crate) fn size(bytes: u64) -> String {
 
 /// Returns a time span as people tell it.
 pub(crate) fn age(seconds: u64) -> String {
-    const UNITS: [(u64, &str); 4] = [(7 * 86_400, "week"), (86_400, "day"), (3_600, "hour"), (60, "minute")];
+    const DAY: u64 = 86_400;
+    const UNITS: [(u64, &str); 5] = [
+        (365 * DAY, "year"),
+        (7 * DAY, "week"),
+        (DAY, "day"),
+        (3_600, "hour"),
+        (60, "minute"),
+    ];
     // Eleven days say more than one week.
     let unit = UNITS.iter().find(|(length, _)| seconds >= *length * 2);
     match unit {
@@ -86,6 +93,8 @@ mod tests {
             (7_200, "2 hours"),
             (11 * 86_400, "11 days"),
             (15 * 86_400, "2 weeks"),
+            (729 * 86_400, "104 weeks"),
+            (730 * 86_400, "2 years"),
         ] {
             assert_eq!(age(seconds), said);
         }
