@@ -25,7 +25,7 @@ SYSTEMD_UNITS := $(wildcard $(foreach kind,service path target socket timer,unit
 DBUS_POLICY := $(wildcard units/org.venvd1.conf)
 DBUS_SERVICE := $(wildcard units/org.venvd1.service)
 
-.PHONY: help build test prepare lint demo install deb locks docs clean
+.PHONY: help build test prepare lint demo bench install deb locks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -48,6 +48,11 @@ test: prepare ## all tests, also in machines; as root
 
 demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the newer Debian; as root
 	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo
+
+# Release builds of both sides, and no other load on the machine, please.
+bench: build ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
+	$(CARGO) build --release --locked -p venvd-tests --bin bench
+	$(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl $(if $(ONLY),--only $(ONLY))
 
 lint: ## formatting and lints
 	$(CARGO) fmt --all --check

@@ -7,6 +7,7 @@
 //! The methods that a scenario is made of ([`Machine::ok`], [`Machine::write`] …) panic with the command and its
 //! output: in a test that is the report. What comes before a scenario (making roots, booting) returns errors.
 
+pub mod bench;
 pub mod cache;
 pub mod host;
 pub mod locks;

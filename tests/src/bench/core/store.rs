@@ -1,0 +1,99 @@
+//! What venvs share, on the disk and in time.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use venvd_app::links::VenvPath;
+use venvd_core::build::Silent;
+
+use super::super::Row;
+use super::super::fixture::{Fixture, Host};
+use crate::locks;
+
+/// What `st_blocks` counts in (stat(2)).
+const BLOCK: u64 = 512;
+
+/// What a file or directory takes at least on the usual file systems.
+const CLUSTER: u64 = 4096;
+
+const MEGABYTE: f64 = 1e6;
+
+/// Builds two point releases, and compares what the second one took with what is new in it. Returns the second.
+pub(super) fn second_release(fixture: &Fixture, host: &Host) -> Result<(VenvPath, Row)> {
+    let [first, second] = locks::NOVA;
+    let first = fixture.build(host, first, &mut Silent)?;
+    let before = disk(&host.root)?;
+    let second = fixture.build(host, second, &mut Silent)?;
+    let took = disk(&host.root)? - before;
+
+    let known: HashSet<String> = host
+        .manifest(&first)?
+        .files
+        .into_iter()
+        .map(|file| file.blake3)
+        .collect();
+    let mut new = HashMap::new();
+    for file in host.manifest(&second)?.files {
+        if !known.contains(&file.blake3) {
+            new.insert(file.blake3, file.size.div_ceil(CLUSTER) * CLUSTER);
+        }
+    }
+    let content: u64 = new.values().sum();
+    let inodes = inodes(&host.directory(&second))?;
+    let whole = disk(&host.directory(&second))?;
+    let row = Row::limited(
+        "disk for a second point release",
+        "MB",
+        (took as f64 / MEGABYTE, (content + inodes) as f64 / MEGABYTE),
+    )
+    .how(format!(
+        "blocks of all distinct inodes of the host before and after; the limit is the new content ({} files, {:.1} MB) plus \
+         the directories, manifest, log and lock, which can't be shared ({:.1} MB); the venv by itself has {:.1} MB",
+        new.len(),
+        content as f64 / MEGABYTE,
+        inodes as f64 / MEGABYTE,
+        whole as f64 / MEGABYTE,
+    ));
+    Ok((second, row))
+}
+
+/// Returns what a venv's own inodes take: directories, links, and venvd's own files.
+fn inodes(venv: &Path) -> Result<u64> {
+    let mut sum = 0;
+    walk(venv, &mut |path, metadata| {
+        if !metadata.is_file() || path.starts_with(venv.join(".venvd")) {
+            sum += metadata.blocks() * BLOCK;
+        }
+    })?;
+    // The lock that is kept, and the place in a directory above.
+    Ok(sum + fs::metadata(locks::path(locks::NOVA[1]))?.blocks() * BLOCK + CLUSTER)
+}
+
+/// Returns what all inodes below a directory take, each counted once.
+fn disk(directory: &Path) -> Result<u64> {
+    let (mut seen, mut sum) = (HashSet::new(), 0);
+    walk(directory, &mut |_, metadata| {
+        if seen.insert(metadata.ino()) {
+            sum += metadata.blocks() * BLOCK;
+        }
+    })?;
+    Ok(sum)
+}
+
+fn walk(directory: &Path, see: &mut dyn FnMut(&Path, &fs::Metadata)) -> Result<()> {
+    let read = || format!("can't read {}", directory.display());
+    see(directory, &fs::symlink_metadata(directory).with_context(read)?);
+    for entry in fs::read_dir(directory).with_context(read)? {
+        let entry = entry.with_context(read)?;
+        let metadata = entry.metadata().with_context(read)?;
+        if metadata.is_dir() {
+            walk(&entry.path(), see)?;
+        } else {
+            see(&entry.path(), &metadata);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! Figures: what venvd does, beside what other tools take for the same, in one run on one machine.
+//!
+//! A [`Row`] holds one figure of ours and those of its peers. All sides of a row are measured in turn ([`contest`]), so
+//! that a machine that gets slower does so for all of them. A row that does not hold stays in, and says so.
+
+mod contest;
+mod core;
+mod fixture;
+mod report;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+pub use report::{table, write};
+
+/// What to measure, and with what.
+#[derive(Debug)]
+pub struct Options {
+    /// The groups to measure; all when there is none.
+    pub only: Vec<String>,
+    /// The release build of venvctl.
+    pub venvctl: PathBuf,
+    /// How many samples of each side are taken; at least five.
+    pub samples: usize,
+}
+
+/// One figure.
+#[derive(Debug, Serialize)]
+pub struct Row {
+    /// What it belongs to: `core`.
+    pub group: &'static str,
+    /// What is done.
+    pub name: String,
+    /// `s`, `ms`, `MB`.
+    pub unit: &'static str,
+    /// Our median.
+    pub venvd: f64,
+    /// The medians of others for the same.
+    pub peers: BTreeMap<String, f64>,
+    /// What ours may be at most, where that is an absolute figure.
+    pub limit: Option<f64>,
+    /// Ours by the peer's.
+    pub ratio: Option<f64>,
+    /// What the ratio may be at most.
+    pub goal: Option<f64>,
+    /// Whether it is so.
+    pub holds: bool,
+    /// How it was measured.
+    pub how: String,
+}
+
+impl Row {
+    /// Returns a row with an absolute limit.
+    fn limited(name: &str, unit: &'static str, (venvd, limit): (f64, f64)) -> Self {
+        Self {
+            group: "",
+            name: name.to_owned(),
+            unit,
+            venvd,
+            peers: BTreeMap::new(),
+            limit: Some(limit),
+            ratio: None,
+            goal: None,
+            holds: venvd <= limit,
+            how: String::new(),
+        }
+    }
+
+    /// Returns a row in which ours may be at most `goal` times the peer's.
+    fn against(name: &str, unit: &'static str, outcome: &contest::Outcome, goal: f64) -> Self {
+        Self {
+            group: "",
+            name: name.to_owned(),
+            unit,
+            venvd: outcome.ours,
+            peers: [(outcome.peer.to_owned(), outcome.theirs)].into(),
+            limit: None,
+            ratio: Some(outcome.ratio),
+            goal: Some(goal),
+            holds: outcome.ratio <= goal,
+            how: String::new(),
+        }
+    }
+
+    /// Says how it was measured.
+    fn how(mut self, how: impl Into<String>) -> Self {
+        self.how = how.into();
+        self
+    }
+}
+
+/// Hears what is being done, one line at a time.
+pub type Say<'a> = &'a mut dyn FnMut(&str);
+
+/// Measures a group.
+type Group = fn(&Options, Say<'_>) -> Result<Vec<Row>>;
+
+/// All groups.
+const GROUPS: [(&str, Group); 1] = [("core", core::rows)];
+
+/// Measures what is asked for.
+///
+/// # Errors
+/// When a group is unknown, something can't be set up, or a side fails: a figure that could not be taken is no row.
+pub fn run(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|only| GROUPS.iter().all(|(name, _)| name != only))
+    {
+        let known: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+        bail!("there is no group {unknown:?}, only {}", known.join(", "));
+    }
+    if options.samples < 5 {
+        bail!("a median of {} samples says little; take at least 5", options.samples);
+    }
+    let mut rows = Vec::new();
+    for (name, measure) in GROUPS {
+        if options.only.is_empty() || options.only.iter().any(|only| only == name) {
+            let mut measured = measure(options, say)?;
+            measured.iter_mut().for_each(|row| row.group = name);
+            rows.extend(measured);
+        }
+    }
+    Ok(rows)
+}
