@@ -13,7 +13,13 @@ use super::fixture::{Fixture, Host};
 use super::{Options, Row, Say};
 use crate::locks;
 
-/// nova in two point releases on one host, and the second one as uv installs it.
+/// What can be measured by itself.
+pub(super) const PARTS: [&str; 6] = ["sealing", "disk", "no-op", "verify", "placing", "import"];
+
+/// The lock of most figures: the newer one.
+const LOCK: &str = locks::NOVA[1];
+
+/// A host with nova in two point releases; the second one is that of [`LOCK`].
 struct Site<'a> {
     fixture: &'a Fixture,
     options: &'a Options,
@@ -21,27 +27,40 @@ struct Site<'a> {
     venv: VenvPath,
 }
 
-/// The lock of most figures: the newer one.
-const LOCK: &str = locks::NOVA[1];
-
 pub(super) fn rows(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
     let fixture = Fixture::ensure(say)?;
-    let mut rows = vec![build::sealing(&fixture, options, say)?];
-    say("two point releases on one host");
+    let wants = |part| options.wants("core", part);
+    let mut rows = Vec::new();
+    if wants("sealing") {
+        rows.push(build::sealing(&fixture, options, say)?);
+    }
+    if ["disk", "no-op", "verify", "placing", "import"]
+        .into_iter()
+        .all(|part| !wants(part))
+    {
+        return Ok(rows);
+    }
+    say("nova in two point releases");
     let host = fixture.host("host")?;
-    let (venv, second) = store::second_release(&fixture, &host)?;
+    let (venv, disk) = store::second_release(&fixture, &host)?;
+    rows.extend(wants("disk").then_some(disk));
     let site = Site {
         fixture: &fixture,
         options,
         host,
         venv,
     };
-    rows.push(second);
-    say("building what is there");
-    rows.push(build::no_op(&site)?);
-    say("verify");
-    rows.extend(verify::rows(&site)?);
-    say("import");
-    rows.push(import::row(&site)?);
+    if wants("no-op") {
+        say("a build of what is there");
+        rows.push(build::no_op(&site)?);
+    }
+    if wants("verify") {
+        say("verify");
+        rows.extend(verify::rows(&site)?);
+    }
+    if wants("import") {
+        say("import");
+        rows.push(import::row(&site)?);
+    }
     Ok(rows)
 }

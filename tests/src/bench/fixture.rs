@@ -19,6 +19,9 @@ use crate::{Os, cache, host, locks, tools::Tools, wheels};
 /// The BLAKE3 program of BLAKE3's authors.
 const B3SUM: &str = "1.8.7";
 
+/// How the directories begin that measurements are made in.
+const PREFIX: &str = "bench-";
+
 /// nova is built from here; ovs exists as source only.
 const DEFINITION: &str = "\
 [build]
@@ -45,11 +48,12 @@ impl Fixture {
     pub(super) fn ensure(say: Say<'_>) -> Result<Self> {
         // Two that measure at once would measure each other.
         let lock = cache::lock("bench")?;
+        sweep()?;
         say("the tools and wheels");
         let b3sum = b3sum()?;
         let wheels = wheels::ensure(this_host()?)?;
         let directory = tempfile::Builder::new()
-            .prefix("bench-")
+            .prefix(PREFIX)
             .permissions(Permissions::from_mode(0o755))
             .tempdir_in(cache::dir()?)
             .context("can't make a directory")?;
@@ -155,6 +159,18 @@ pub(super) fn tag(lock: &str) -> &str {
 /// Removes a tree, if it is there.
 pub(super) fn remove(path: &Path) -> Result<()> {
     cache::remove_tree(path)
+}
+
+/// Removes what a measurement left that was killed; the lock is held.
+fn sweep() -> Result<()> {
+    let cache = cache::dir()?;
+    for entry in fs::read_dir(&cache).with_context(|| format!("can't read {}", cache.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+            remove(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Wheels differ by release, and so does the system's python.

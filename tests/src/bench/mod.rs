@@ -8,7 +8,7 @@ mod core;
 mod fixture;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
@@ -19,12 +19,23 @@ pub use report::{table, write};
 /// What to measure, and with what.
 #[derive(Debug)]
 pub struct Options {
-    /// The groups to measure; all when there is none.
+    /// The groups to measure, or single parts of them as `core/verify`; all when there is none.
     pub only: Vec<String>,
     /// The release build of venvctl.
     pub venvctl: PathBuf,
-    /// How many samples of each side are taken; at least five.
+    /// How many samples of each side are taken at least.
     pub samples: usize,
+}
+
+impl Options {
+    /// Whether a part of a group is asked for.
+    fn wants(&self, group: &str, part: &str) -> bool {
+        let asked = |only: &String| match only.split_once('/') {
+            Some(words) => words == (group, part),
+            None => only == group,
+        };
+        self.only.is_empty() || self.only.iter().any(asked)
+    }
 }
 
 /// One figure.
@@ -95,35 +106,65 @@ impl Row {
 /// Hears what is being done, one line at a time.
 pub type Say<'a> = &'a mut dyn FnMut(&str);
 
-/// Measures a group.
-type Group = fn(&Options, Say<'_>) -> Result<Vec<Row>>;
+/// A group: its name, its parts, and what measures those of them that are asked for.
+struct Group {
+    name: &'static str,
+    parts: &'static [&'static str],
+    measure: fn(&Options, Say<'_>) -> Result<Vec<Row>>,
+}
 
-/// All groups.
-const GROUPS: [(&str, Group); 1] = [("core", core::rows)];
+const GROUPS: [Group; 1] = [Group {
+    name: "core",
+    parts: &core::PARTS,
+    measure: core::rows,
+}];
 
 /// Measures what is asked for.
 ///
 /// # Errors
 /// When a group is unknown, something can't be set up, or a side fails: a figure that could not be taken is no row.
 pub fn run(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
-    if let Some(unknown) = options
-        .only
-        .iter()
-        .find(|only| GROUPS.iter().all(|(name, _)| name != only))
-    {
-        let known: Vec<_> = GROUPS.iter().map(|(name, _)| *name).collect();
+    let names = |group: &Group| {
+        let parts = group.parts.iter().map(|part| format!("{}/{part}", group.name));
+        parts.chain([group.name.to_owned()]).collect::<Vec<_>>()
+    };
+    let known: BTreeSet<String> = GROUPS.iter().flat_map(names).collect();
+    if let Some(unknown) = options.only.iter().find(|only| !known.contains(*only)) {
+        let known: Vec<_> = known.into_iter().collect();
         bail!("there is no group {unknown:?}, only {}", known.join(", "));
     }
-    if options.samples < 5 {
-        bail!("a median of {} samples says little; take at least 5", options.samples);
-    }
     let mut rows = Vec::new();
-    for (name, measure) in GROUPS {
-        if options.only.is_empty() || options.only.iter().any(|only| only == name) {
-            let mut measured = measure(options, say)?;
-            measured.iter_mut().for_each(|row| row.group = name);
+    for group in GROUPS {
+        if group.parts.iter().any(|part| options.wants(group.name, part)) {
+            let mut measured = (group.measure)(options, say)?;
+            measured.iter_mut().for_each(|row| row.group = group.name);
             rows.extend(measured);
         }
     }
     Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(only: &[&str]) -> Options {
+        Options {
+            only: only.iter().map(|&only| only.to_owned()).collect(),
+            venvctl: PathBuf::new(),
+            samples: 5,
+        }
+    }
+
+    #[test]
+    fn groups_and_parts_are_chosen_by_name() {
+        assert!(options(&[]).wants("core", "verify"));
+        assert!(options(&["core"]).wants("core", "verify"));
+        assert!(options(&["core/verify"]).wants("core", "verify"));
+        assert!(!options(&["core/verify"]).wants("core", "import"));
+        for unknown in ["cores", "core/x", "verify"] {
+            let error = run(&options(&[unknown]), &mut |_| ()).unwrap_err().to_string();
+            assert!(error.contains("core/verify"), "{error}");
+        }
+    }
 }

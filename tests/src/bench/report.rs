@@ -84,11 +84,11 @@ mod tests {
         rows.iter_mut().for_each(|row| row.group = "core");
         assert_eq!(
             table(&rows),
-            "\
-               venvd    peer            ratio  goal        holds
-core: placing  0.600 s  cp -al 0.800 s  0.750  <= 0.65     NO
-core: no-op    20.0 ms                         <= 50.0 ms  yes
-"
+            concat!(
+                "               venvd    peer            ratio  goal        holds\n",
+                "core: placing  0.600 s  cp -al 0.800 s  0.750  <= 0.65     NO\n",
+                "core: no-op    20.0 ms                         <= 50.0 ms  yes\n",
+            )
         );
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("bench.json");

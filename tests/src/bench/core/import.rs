@@ -6,9 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::super::Row;
-use super::super::contest::{Side, contest, processor};
-use super::Site;
+use super::super::contest::{Side, contest, processor, wall};
 use super::build::UV_VENV;
+use super::{LOCK, Site};
 
 /// No more than from a venv that uv made and compiled.
 const IMPORT: f64 = 1.0;
@@ -20,6 +20,7 @@ const MODULE: &str = "import nova.cmd.compute";
 const NOBODY: &str = "65534";
 
 pub(super) fn row(site: &Site<'_>) -> Result<Row> {
+    wall(&mut site.fixture.uv_install(UV_VENV, LOCK)?)?;
     let (ours, uv) = (site.host.directory(&site.venv), site.fixture.path(UV_VENV));
     let sides = vec![
         Side::new("venvd", || processor(&mut import(&ours))),
