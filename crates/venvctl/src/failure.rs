@@ -5,6 +5,9 @@ use std::io;
 
 use serde::Serialize;
 
+/// What a shell adds to the number of the signal that ended a program: 130 is Ctrl-C, 143 is SIGTERM.
+const OF_A_SIGNAL: u8 = 128;
+
 /// A failure with a code that scripts can tell apart, and the exit status.
 #[derive(Debug, Serialize)]
 pub(crate) struct Failure {
@@ -58,7 +61,14 @@ impl From<venvd_app::name::NameError> for Failure {
 
 impl From<venvd_core::Error> for Failure {
     fn from(error: venvd_core::Error) -> Self {
-        Self::refused(error.code(), explained(&error))
+        let exit = match error {
+            venvd_core::Error::Interrupted { signal } => OF_A_SIGNAL + signal,
+            _ => 1,
+        };
+        Self {
+            exit,
+            ..Self::refused(error.code(), explained(&error))
+        }
     }
 }
 

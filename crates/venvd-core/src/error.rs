@@ -44,6 +44,12 @@ pub enum Error {
         /// The app.
         app: String,
     },
+    /// The build was asked to end, and has put nothing in place.
+    #[error("interrupted by {}; nothing was changed, and nothing of it is left", signal_name(*.signal))]
+    Interrupted {
+        /// The signal.
+        signal: u8,
+    },
     /// Only root can make a user that nobody else is.
     #[error("building a venv needs root: its steps run as a user of their own; run this with sudo")]
     NotRoot,
@@ -389,6 +395,7 @@ impl Error {
             Self::Lock(error) => error.code(),
             Self::Python(error) => error.code(),
             Self::Nothing { .. } => "nothing-to-build",
+            Self::Interrupted { .. } => "interrupted",
             Self::NotRoot => "not-root",
             Self::NoTool { .. } => "no-tool",
             Self::OtherLock { .. } | Self::KeptLock { .. } => "other-lock",
@@ -425,6 +432,11 @@ impl Error {
             Self::NoContent { .. } => "no-content",
         }
     }
+}
+
+fn signal_name(signal: u8) -> String {
+    let known = nix::sys::signal::Signal::try_from(i32::from(signal));
+    known.map_or_else(|_| format!("signal {signal}"), |known| known.to_string())
 }
 
 /// Returns whether an error says that the file system, or somebody's share of it, is full.

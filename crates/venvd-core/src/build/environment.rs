@@ -1,6 +1,8 @@
 //! Which of the caller's variables reach the steps that talk to the network.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
 
 /// How to reach an index, through which proxy, trusting whom. Nothing that says what to install, or where to.
 const PASSED: [&str; 47] = [
@@ -74,6 +76,16 @@ fn is_passed(name: &OsStr) -> bool {
         .is_some_and(|name| PASSED.contains(&name) || name.starts_with(PASSED_PREFIX))
 }
 
+/// Returns the files and directories that variables name: certificates, configuration, places with wheels.
+pub(super) fn paths(variables: &[(OsString, OsString)]) -> BTreeSet<PathBuf> {
+    let values = variables.iter().filter_map(|(_, value)| value.to_str());
+    let words = values.flat_map(|value| value.split([' ', ',', '\n']));
+    words
+        .map(|word| PathBuf::from(word.strip_prefix("file://").unwrap_or(word)))
+        .filter(|path| path.is_absolute() && path.exists())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +107,14 @@ mod tests {
             passed,
             ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD", "PIP_RETRIES"]
         );
+    }
+
+    #[test]
+    fn what_variables_name_is_found() {
+        let named = |value: &str| paths(&[("X".into(), value.into())]);
+        let both = ["/etc".into(), "/usr".into()].into();
+        assert_eq!(named("file:///etc /usr,/nonexistent https://host/etc etc"), both);
+        assert_eq!(named("http://proxy:3128"), BTreeSet::new());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) struct Finished<'a> {
 /// Makes root's own copy of what was installed, seals it, and puts it in place.
 pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) -> Result<Built, Error> {
     let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
-    bench.progress.report(Stage::Copy, "");
+    bench.begin(Stage::Copy)?;
     let mut choose = |path: &Path, kind| relocate::choose(path, kind, interpreter);
     let copied = left.take(install::NAME, &tree, &mut choose)?;
     bench.progress.report(
@@ -41,7 +41,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
     // Makes room for the bytecode.
     left.remove()?;
 
-    bench.progress.report(Stage::Relocate, "");
+    bench.begin(Stage::Relocate)?;
     let mut placed = relocate::relocate(&tree, &finished.venv, interpreter)?;
     let installed = record::update(&tree, &interpreter.site_packages(), &placed)?;
     placed.extend(installed.placed.iter().cloned());
@@ -53,13 +53,14 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
     }
     placed.insert(relocate::write_own_files(&tree, &finished.venv, interpreter)?);
 
-    bench.progress.report(Stage::Compile, "");
+    bench.begin(Stage::Compile)?;
     compile::compile(&tree, interpreter, &mut bench.staging.log)?;
 
-    bench.progress.report(Stage::Seal, "");
+    bench.begin(Stage::Seal)?;
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;
     let manifest = manifest(bench, &finished, installed, contents);
     write_own(bench, &manifest)?;
+    bench.request.interrupt.check()?;
     put_in_place(bench, &finished, &manifest)
 }
 

@@ -16,6 +16,7 @@ mod environment;
 mod fetch;
 mod finish;
 mod install;
+mod interrupt;
 mod kept;
 mod local;
 mod log;
@@ -31,6 +32,7 @@ use tools::Tools;
 
 pub use compile::recompile;
 pub(crate) use install::VENV as ORIGIN;
+pub use interrupt::Interrupt;
 pub(crate) use staging::Staging;
 
 /// What to build.
@@ -52,6 +54,8 @@ pub struct Request {
     pub uv: Option<PathBuf>,
     /// The variables that say how to reach an index: proxies, certificates, `PIP_INDEX_URL` and the like.
     pub environment: Vec<(OsString, OsString)>,
+    /// What may end the build before its end.
+    pub interrupt: Interrupt,
 }
 
 impl Request {
@@ -67,6 +71,7 @@ impl Request {
             find_links: Vec::new(),
             uv: None,
             environment: environment::passed(std::env::vars_os()),
+            interrupt: Interrupt::default(),
         }
     }
 }
@@ -150,7 +155,8 @@ pub fn build(
     }
     let mut staging = Staging::open(layout, &request.app.name)?;
     crate::space::require_some(&staging.tree())?;
-    let mut confined = Confined::new(layout, staging.directory())?;
+    let mut confined = Confined::new(layout, staging.directory(), &request.interrupt)?;
+    staging.log.heading(&confined.backend().to_string())?;
     let tools = Tools::find(request, &interpreter, &mut confined)?;
     let mut bench = Bench {
         layout,
@@ -243,9 +249,22 @@ impl Bench<'_> {
         }
     }
 
+    /// Begins a stage of root's own work, unless the build was asked to end.
+    fn begin(&mut self, stage: Stage) -> Result<(), Error> {
+        self.request.interrupt.check()?;
+        self.progress.report(stage, "");
+        Ok(())
+    }
+
     /// Begins a confined phase.
     fn phase(&self, step: Step) -> Result<Phase, Error> {
-        self.confined.phase(step)
+        let mut phase = self.confined.phase(step)?;
+        if matches!(step, Step::Lock | Step::Download) {
+            for path in environment::paths(&self.request.environment) {
+                phase.show_in_place(&path);
+            }
+        }
+        Ok(phase)
     }
 
     /// Runs the programs of a phase, one after the other.

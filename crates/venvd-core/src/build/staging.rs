@@ -9,6 +9,7 @@ use venvd_app::{AppName, Layout};
 use venvd_fs::lock::Lock;
 use venvd_fs::{IoContext, atomic, chain};
 
+use super::confine::{Backend, stop_all};
 use super::log::Log;
 use crate::error::Error;
 
@@ -129,7 +130,12 @@ fn refuse_flag(path: &Path, flag: FsFlags, name: &'static str, reason: &'static 
 /// The caller holds the store lock: a build that has just made its directory looks dead until it has locked it.
 pub(crate) fn sweep(layout: &Layout) -> Result<Vec<PathBuf>, Error> {
     let dead = dead(layout)?;
+    let has_units = Backend::choose().is_ok_and(Backend::is_unit);
     for path in &dead {
+        // A build that was killed leaves its unit; what runs in namespaces ends with it.
+        if let (true, Some(build)) = (has_units, path.file_name()) {
+            stop_all(&build.to_string_lossy()).at("stop the programs of", path)?;
+        }
         fs::remove_dir_all(path).at("remove", path)?;
     }
     Ok(dead)

@@ -8,25 +8,41 @@
 //! The types tell the order: a [`Phase`] is prepared, [`Phase::run`] turns it into [`Left`], and only then, when none of
 //! its processes is there any more, can root look at what it left.
 
+mod mounts;
 mod namespaces;
 mod script;
+mod unit;
 mod user;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use venvd_app::Layout;
 use venvd_fs::beneath::{self, Choice, Copied, Kind};
 use venvd_fs::{IoContext, atomic};
 
+use super::interrupt::Interrupt;
 use super::log::Log;
 use super::{Progress, Stage};
 use crate::error::{Error, Step};
-use namespaces::Namespaces;
+use script::Outside;
+use unit::Unit;
+use user::FreeUser;
 
 pub(super) use namespaces::{SETPRIV, UNSHARE};
+pub(super) use unit::stop_all;
+
+/// Places of people, which no step has any business in.
+const HOMES: [&str; 2] = ["/home", "/root"];
+
+/// Places that all can write to.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Its sockets would be a way to the network (a resolver, the bus, a container manager) without any network device.
+const RUN: &str = "/run";
 
 /// Where a phase's directory appears to its programs. The same for every build, so that nothing of the real path gets
 /// into what they write.
@@ -56,11 +72,147 @@ fn nature(step: Step) -> (Network, Stage) {
 /// How the phases of one build are confined.
 #[derive(Debug)]
 pub(super) struct Confined {
-    backend: Namespaces,
+    backend: Backend,
+    layout: Layout,
     /// The build's own directory, in which those of the phases are made; only root can look into it.
     base: PathBuf,
     /// Files and directories of the host that are shown inside, read-only.
     shown: Vec<Shown>,
+    interrupt: Interrupt,
+}
+
+/// What confines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Backend {
+    /// systemd, by transient units.
+    Unit,
+    /// We, by namespaces.
+    Namespaces,
+}
+
+impl Backend {
+    /// Returns the one for this system.
+    pub(super) fn choose() -> Result<Self, Error> {
+        if unit::is_usable() {
+            return Ok(Self::Unit);
+        }
+        namespaces::require()?;
+        Ok(Self::Namespaces)
+    }
+
+    /// Returns whether it leaves units.
+    pub(super) fn is_unit(self) -> bool {
+        self == Self::Unit
+    }
+}
+
+impl std::fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Unit => "steps are confined by transient units of systemd",
+            Self::Namespaces => "steps are confined by namespaces, since no systemd runs this system",
+        })
+    }
+}
+
+/// What a backend has made ready for one phase.
+#[derive(Debug)]
+enum Prepared {
+    Unit(Unit),
+    Namespaces(FreeUser),
+}
+
+impl Prepared {
+    /// Lets the phase's user write to a directory.
+    fn give(&self, path: &Path) -> Result<(), Error> {
+        match self {
+            Self::Unit(_) => Unit::give(path),
+            Self::Namespaces(user) => namespaces::give(user, path),
+        }
+    }
+
+    /// Runs the phase's script to its end, and that of all that it started.
+    fn run(&self, run: &Run<'_>, streams: Streams) -> Result<ExitStatus, Error> {
+        match self {
+            Self::Unit(unit) => unit.run(run, streams),
+            Self::Namespaces(user) => namespaces::run(user, run, streams),
+        }
+    }
+
+    /// Returns the namespaces that the script must not find itself in: ours, and those of the system.
+    fn outside(&self, network: Network) -> io::Result<Outside> {
+        let mut kinds = vec!["mnt", "ipc"];
+        if network == Network::None {
+            kinds.push("net");
+        }
+        let mut outside = Vec::new();
+        for kind in kinds {
+            for process in ["self", "1"] {
+                match fs::read_link(format!("/proc/{process}/ns/{kind}")) {
+                    Ok(namespace) => outside.push(namespace.to_string_lossy().into_owned()),
+                    // A container may keep us from looking at its first process.
+                    Err(error) if process == "1" && error.kind() == io::ErrorKind::PermissionDenied => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(Outside(outside))
+    }
+}
+
+/// What a phase's script is run with.
+#[derive(Debug, Clone, Copy)]
+struct Run<'a> {
+    step: Step,
+    network: Network,
+    /// The phase's directory, for root.
+    outer: &'a Path,
+    /// The one in it that the phase sees and can write to.
+    work: &'a Path,
+    shown: &'a [Shown],
+    jobs: &'a [Job],
+    interrupt: &'a Interrupt,
+}
+
+/// A script's standard input and output.
+#[derive(Debug)]
+struct Streams {
+    /// Closed when the build ends.
+    life: PipeReader,
+    output: PipeWriter,
+}
+
+impl Run<'_> {
+    /// Returns the phase's directory as what is shown.
+    fn own(&self) -> Shown {
+        Shown {
+            host: self.work.to_owned(),
+            inside: INSIDE.into(),
+        }
+    }
+
+    /// Returns the directories that are hidden, whatever confines; what is shown is shown in them.
+    fn covered(&self) -> Vec<PathBuf> {
+        let mut places: Vec<PathBuf> = HOMES.iter().map(PathBuf::from).collect();
+        if self.network == Network::None {
+            places.push(RUN.into());
+        }
+        // A place that is not there can only be made in an empty directory.
+        let missing = self.shown.iter().filter(|shown| !shown.inside.exists());
+        let above = missing.filter_map(|shown| shown.inside.ancestors().find(|above| above.exists()));
+        places.extend(above.map(Path::to_owned));
+        places.retain(|place| place.is_dir() && !self.needs(place) && place != Path::new("/dev/shm"));
+        places.sort();
+        places.dedup();
+        places
+    }
+
+    /// Returns whether a job names something below a place: an interpreter in somebody's home.
+    fn needs(&self, place: &Path) -> bool {
+        let words = |job: &'_ Job| job.arguments.iter().any(|word| Path::new(word).starts_with(place));
+        let is_home = HOMES.iter().any(|home| Path::new(home) == place);
+        is_home && self.jobs.iter().any(|job| job.program.starts_with(place) || words(job))
+    }
 }
 
 /// A file or directory of the host, and where it appears inside.
@@ -90,15 +242,22 @@ pub(super) struct Ears<'a> {
 
 impl Confined {
     /// Chooses how to confine; `base` is a directory that only root can look into.
-    pub(super) fn new(layout: &Layout, base: &Path) -> Result<Self, Error> {
+    pub(super) fn new(layout: &Layout, base: &Path, interrupt: &Interrupt) -> Result<Self, Error> {
         if !nix::unistd::geteuid().is_root() {
             return Err(Error::NotRoot);
         }
         Ok(Self {
-            backend: Namespaces::new(layout)?,
+            backend: Backend::choose()?,
+            layout: layout.clone(),
             base: base.to_owned(),
             shown: Vec::new(),
+            interrupt: interrupt.clone(),
         })
+    }
+
+    /// Returns what confines.
+    pub(super) fn backend(&self) -> Backend {
+        self.backend
     }
 
     /// Shows a file or directory of the host inside all phases from now on, under a fixed name, which is returned.
@@ -114,7 +273,10 @@ impl Confined {
             .prefix(&format!("{step}."))
             .tempdir_in(&self.base)
             .at("create a directory in", &self.base)?;
-        let prepared = self.backend.prepare()?;
+        let prepared = match self.backend {
+            Backend::Unit => Prepared::Unit(Unit::new(outer.path())),
+            Backend::Namespaces => Prepared::Namespaces(FreeUser::take(&self.layout)?),
+        };
         let phase = Phase {
             step,
             stage,
@@ -122,6 +284,7 @@ impl Confined {
             outer,
             shown: self.shown.clone(),
             prepared,
+            interrupt: self.interrupt.clone(),
         };
         for name in ["", "home", "tmp"] {
             phase.directory(name)?;
@@ -147,7 +310,8 @@ pub(super) struct Phase {
     network: Network,
     outer: tempfile::TempDir,
     shown: Vec<Shown>,
-    prepared: namespaces::Prepared,
+    prepared: Prepared,
+    interrupt: Interrupt,
 }
 
 impl Phase {
@@ -170,6 +334,25 @@ impl Phase {
         self.outer.path().join("work")
     }
 
+    /// Shows a file or directory of the host inside this phase, read-only, in its own place, where that is hidden.
+    pub(super) fn show_in_place(&mut self, path: &Path) {
+        let hidden = HOMES.iter().chain(&TEMPORARY).any(|place| path.starts_with(place));
+        // Others would need quoting that not all versions of systemd know.
+        let plain = |character: char| character.is_alphanumeric() || "/._-+@=,~".contains(character);
+        if hidden && path.to_string_lossy().chars().all(plain) {
+            self.show_at(path, path);
+        }
+    }
+
+    /// Shows a file or directory of the host inside this phase, read-only, at any place; what else there is in the
+    /// directory above it that exists is hidden, where the place does not exist.
+    pub(super) fn show_at(&mut self, host: &Path, inside: &Path) {
+        self.shown.push(Shown {
+            host: host.to_owned(),
+            inside: inside.to_owned(),
+        });
+    }
+
     /// Runs programs one after the other, as long as each succeeds, and ends all that they started.
     pub(super) fn run(mut self, jobs: &[Job], ears: &mut Ears<'_>) -> Result<Left, Error> {
         let lines: Vec<String> = jobs
@@ -177,6 +360,7 @@ impl Phase {
             .map(|job| format!("{}: {}", self.step, spelled(job)))
             .collect();
         ears.log.heading(&lines.join("\n== "))?;
+        self.interrupt.check()?;
         ears.progress.report(self.stage, "");
         let script = self.outer.path().join("job");
         let outside = self
@@ -186,17 +370,13 @@ impl Phase {
         // Closed to others by the directory above it.
         atomic::write(&script, &script::render(jobs, &outside), 0o644)?;
         self.show(&script, script::NAME);
-        let run = namespaces::Run {
-            step: self.step,
-            network: self.network,
-            work: &self.work(),
-            shown: &self.shown,
-        };
-        let status = self.prepared.run(&run, |output| hear(output, self.stage, ears))?;
+        let status = self.start(jobs, ears)?;
+        self.interrupt.check()?;
         if status.success() {
             return Ok(Left {
                 outer: self.outer,
                 _prepared: self.prepared,
+                interrupt: self.interrupt,
             });
         }
         if ears.log.says_full() {
@@ -216,12 +396,43 @@ impl Phase {
     }
 }
 
+impl Phase {
+    /// Runs the script while its output is heard.
+    fn start(&self, jobs: &[Job], ears: &mut Ears<'_>) -> Result<ExitStatus, Error> {
+        let broken = |source: io::Error| confine(self.step, "pipe".to_owned(), source);
+        let (reader, output) = io::pipe().map_err(broken)?;
+        let (life, held) = io::pipe().map_err(broken)?;
+        let work = self.work();
+        let run = Run {
+            step: self.step,
+            network: self.network,
+            outer: self.outer.path(),
+            work: &work,
+            shown: &self.shown,
+            jobs,
+            interrupt: &self.interrupt,
+        };
+        let result = std::thread::scope(|scope| {
+            // A thread of its own: it may enter namespaces, and its children die with it.
+            let runner = scope.spawn(|| self.prepared.run(&run, Streams { life, output }));
+            let heard = hear(reader, self.stage, ears);
+            let status = runner
+                .join()
+                .unwrap_or_else(|_| Err(broken(io::Error::other("the thread that runs it panicked"))));
+            heard.and(status)
+        });
+        drop(held);
+        result
+    }
+}
+
 /// What a phase left, when none of its processes is there any more. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Left {
     outer: tempfile::TempDir,
     /// Nobody else gets the user while files of his are here.
-    _prepared: namespaces::Prepared,
+    _prepared: Prepared,
+    interrupt: Interrupt,
 }
 
 impl Left {
@@ -239,7 +450,14 @@ impl Left {
         to: &Path,
         choose: &mut dyn FnMut(&Path, Kind) -> Choice,
     ) -> Result<Copied, Error> {
-        Ok(beneath::copy_tree(&self.path(name), to, choose)?)
+        let mut choose = |path: &Path, kind| match self.interrupt.signal() {
+            // To the end at once, and then the error.
+            Some(_) => Choice::Skip,
+            None => choose(path, kind),
+        };
+        let copied = beneath::copy_tree(&self.path(name), to, &mut choose)?;
+        self.interrupt.check()?;
+        Ok(copied)
     }
 
     /// Removes it now.
@@ -267,7 +485,7 @@ fn names(jobs: &[Job]) -> String {
 }
 
 /// Passes on what a program says, line by line, until it and all that it started have closed their output.
-fn hear(reader: io::PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
+fn hear(reader: PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.at("read the output of a program for", ears.log.path())?;
         let line = printable(&String::from_utf8_lossy(&line));
@@ -302,7 +520,7 @@ mod tests {
     /// Runs a shell script, confined; returns how that went and what it said.
     fn run(directory: &Path, step: Step, script: &str) -> (Result<Left, Error>, String) {
         let mut log = Log::begin(directory.join("log"), directory.join("kept")).unwrap();
-        let confined = Confined::new(&Layout::new(Root::at(directory)), directory).unwrap();
+        let confined = Confined::new(&Layout::new(Root::at(directory)), directory, &Interrupt::default()).unwrap();
         let job = Job {
             name: "sh",
             program: "/bin/sh".into(),
@@ -357,7 +575,7 @@ mod tests {
     fn a_step_has_no_terminal_and_no_sockets_of_the_host() {
         let directory = tempfile::tempdir().unwrap();
         // Session and terminal, proc_pid_stat(5).
-        let script = "cut -d' ' -f6,7 /proc/self/stat; ls -A /run; (: </dev/tty) 2>&1";
+        let script = "cut -d' ' -f6,7 /proc/self/stat; find /run -type s 2>/dev/null; (: </dev/tty) 2>&1";
         let (result, said) = run(directory.path(), Step::Install, script);
         result.unwrap_err();
         let lines: Vec<&str> = said.lines().collect();

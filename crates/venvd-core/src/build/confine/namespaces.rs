@@ -4,135 +4,104 @@
 //! pid_namespaces(7).
 
 use std::fs;
-use std::io::{self, PipeReader, PipeWriter};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{Mode, OFlags};
-use venvd_app::Layout;
 use venvd_fs::IoContext;
 
-use super::script::{Outside, PLACE};
+use super::mounts::mounts;
+use super::script::PLACE;
 use super::user::FreeUser;
-use super::{INSIDE, Network, Shown, confine};
-use crate::error::{Error, Step};
+use super::{Network, Run, Streams, confine};
+use crate::error::Error;
 
-/// Places that are hidden from steps which need no files of the host: those that all can write to, and `/run`, whose
-/// sockets would be a way to the network (a resolver, the bus, a container manager) without any network device.
-const SHARED: [&str; 3] = ["/tmp", "/var/tmp", "/run"];
+/// Places that are hidden because all can write to them. (A unit has its own ones.)
+const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/mqueue", "/run/user"];
+
+/// File systems of the kernel's own, which a mode can't make safer; what they let a user do is said by their owners.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// How long processes that were sent SIGKILL may take to go: a disk that hangs keeps them.
+const END: Duration = Duration::from_secs(30);
 
 pub(in crate::build) const SETPRIV: &str = "/usr/bin/setpriv";
 pub(in crate::build) const UNSHARE: &str = "/usr/bin/unshare";
 const SETSID: &str = "/usr/bin/setsid";
 
-/// This backend.
-#[derive(Debug)]
-pub(super) struct Namespaces {
-    layout: Layout,
+/// Checks that the tools are there.
+pub(super) fn require() -> Result<(), Error> {
+    if [SETPRIV, UNSHARE, SETSID].iter().all(|tool| Path::new(tool).exists()) {
+        return Ok(());
+    }
+    Err(Error::NoTool {
+        tool: "setpriv, unshare or setsid",
+        hint: "install util-linux",
+    })
 }
 
-/// A user for one phase.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    user: FreeUser,
+/// Lets a phase's user write to a directory.
+pub(super) fn give(user: &FreeUser, path: &Path) -> Result<(), Error> {
+    chown(path, Some(user.uid), Some(user.uid)).at("set the owner of", path)?;
+    Ok(())
 }
 
-/// What to run a phase's script with.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Run<'a> {
-    pub(super) step: Step,
-    pub(super) network: Network,
-    pub(super) work: &'a Path,
-    pub(super) shown: &'a [Shown],
-}
-
-impl Namespaces {
-    pub(super) fn new(layout: &Layout) -> Result<Self, Error> {
-        for tool in [SETPRIV, UNSHARE, SETSID] {
-            if !Path::new(tool).exists() {
-                return Err(Error::NoTool {
-                    tool: "setpriv, unshare or setsid",
-                    hint: "install util-linux",
-                });
-            }
+/// Runs the script to its end, and returns when none of its processes is left. The calling thread enters the namespaces,
+/// and stays there.
+pub(super) fn run(user: &FreeUser, run: &Run<'_>, streams: Streams) -> Result<ExitStatus, Error> {
+    let broken = |action: &str, source: io::Error| confine(run.step, action.to_owned(), source);
+    enter(run)?;
+    leave_behind().map_err(|error| broken("leave keys and open files behind", error))?;
+    let errors = streams.output.try_clone().map_err(|error| broken("pipe", error))?;
+    let uid = user.uid.to_string();
+    // Twice: a change of user forgets the signal, PR_SET_PDEATHSIG(2const).
+    let die_with_parent = ["--pdeathsig", "KILL"];
+    let mut child = Command::new(SETPRIV)
+        .args(die_with_parent)
+        .args(["--", UNSHARE, "--pid", "--fork", "--kill-child=KILL", "--"])
+        // Out of the caller's session: whoever can open its terminal may type into it (TIOCSTI, ioctl_tty(2)).
+        .args([SETSID, SETPRIV])
+        .args(die_with_parent)
+        .args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "--no-new-privs"])
+        .args(["--bounding-set=-all", "--inh-caps=-all", "--", "/bin/sh", PLACE])
+        .env_clear()
+        .current_dir("/")
+        .stdin(streams.life)
+        .stdout(streams.output)
+        .stderr(errors)
+        .spawn()
+        .map_err(|error| broken(SETPRIV, error))?;
+    let status = run.interrupt.wait(&mut child, Child::kill);
+    // The end of the namespace has killed them; whoever was in the kernel goes when it leaves that.
+    let limit = Instant::now() + END;
+    while user.has_processes()? {
+        if Instant::now() > limit {
+            let source = io::Error::other(format!("its user {uid} has processes still"));
+            return Err(broken("end all of its programs", source));
         }
-        Ok(Self { layout: layout.clone() })
+        std::thread::sleep(Duration::from_millis(2));
     }
-
-    pub(super) fn prepare(&self) -> Result<Prepared, Error> {
-        Ok(Prepared {
-            user: FreeUser::take(&self.layout)?,
-        })
-    }
+    status.map_err(|error| broken("wait", error))
 }
 
-impl Prepared {
-    /// Lets the phase's user write to a directory.
-    pub(super) fn give(&self, path: &Path) -> Result<(), Error> {
-        chown(path, Some(self.user.uid), Some(self.user.uid)).at("set the owner of", path)?;
-        Ok(())
-    }
-
-    /// Returns the namespaces that the script must not find itself in.
-    pub(super) fn outside(&self, network: Network) -> io::Result<Outside> {
-        let mut kinds = vec!["mnt", "pid", "ipc"];
-        if network == Network::None {
-            kinds.push("net");
-        }
-        let of = |kind: &str| {
-            Ok(fs::read_link(format!("/proc/self/ns/{kind}"))?
-                .to_string_lossy()
-                .into_owned())
-        };
-        Ok(Outside(kinds.into_iter().map(of).collect::<io::Result<_>>()?))
-    }
-
-    /// Runs the script to its end, and all that it started with it.
-    pub(super) fn run(
-        &self,
-        run: &Run<'_>,
-        hear: impl FnOnce(PipeReader) -> Result<(), Error>,
-    ) -> Result<ExitStatus, Error> {
-        let broken = |action: &str, source: io::Error| confine(run.step, action.to_owned(), source);
-        let (reader, writer) = io::pipe().map_err(|error| broken("pipe", error))?;
-        std::thread::scope(|scope| {
-            // Namespaces are entered by this thread alone, and the child dies with it.
-            let runner = scope.spawn(move || self.enter_and_run(run, writer));
-            let heard = hear(reader);
-            let status = runner
-                .join()
-                .unwrap_or_else(|_| Err(broken("thread", io::Error::other("it panicked"))));
-            heard.and(status)
-        })
-    }
-
-    fn enter_and_run(&self, run: &Run<'_>, output: PipeWriter) -> Result<ExitStatus, Error> {
-        enter(run)?;
-        let broken = |action: &str, source: io::Error| confine(run.step, action.to_owned(), source);
-        let errors = output.try_clone().map_err(|error| broken("pipe", error))?;
-        let user = self.user.uid.to_string();
-        // Twice: a change of user forgets the signal, PR_SET_PDEATHSIG(2const).
-        let die_with_parent = ["--pdeathsig", "KILL"];
-        let mut child = Command::new(SETPRIV)
-            .args(die_with_parent)
-            .args(["--", UNSHARE, "--pid", "--fork", "--kill-child=KILL", "--"])
-            // Out of the caller's session: whoever can open its terminal may type into it (TIOCSTI, ioctl_tty(2)).
-            .args([SETSID, SETPRIV])
-            .args(die_with_parent)
-            .args(["--reuid", &user, "--regid", &user, "--clear-groups", "--no-new-privs"])
-            .args(["--bounding-set=-all", "--inh-caps=-all", "--", "/bin/sh", PLACE])
-            .env_clear()
-            .current_dir(INSIDE)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| broken(SETPRIV, error))?;
-        child.wait().map_err(|error| broken("wait", error))
+/// Makes the calling thread's children start without what this process was started with: descriptors that whoever
+/// called us left open (Rust's own are closed anyhow), and the keys of root's session, session-keyring(7).
+fn leave_behind() -> io::Result<()> {
+    const FIRST_AFTER_STDERR: i32 = 3;
+    close_fds::set_fds_cloexec_threadsafe(FIRST_AFTER_STDERR, &[]);
+    // A kernel without keys, or a container that may not use them, which then holds for the children as well.
+    let without = [Errno::ENOSYS, Errno::EPERM, Errno::EACCES].map(|errno| errno as i32);
+    match keyutils::Keyring::join_anonymous_session() {
+        Ok(_) => Ok(()),
+        Err(error) if without.contains(&error.0) => Ok(()),
+        Err(error) => Err(io::Error::from_raw_os_error(error.0)),
     }
 }
 
@@ -148,20 +117,18 @@ fn enter(run: &Run<'_>) -> Result<(), Error> {
     mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)
         .map_err(|error| broken("make all mounts private", error.into()))?;
     // Opened in the new namespace, and before anything is hidden by what is mounted next.
-    let mut shown = vec![(run.work.to_owned(), PathBuf::from(INSIDE))];
-    shown.extend(run.shown.iter().map(|shown| (shown.host.clone(), shown.inside.clone())));
     let mut opened = Vec::new();
-    for (host, inside) in shown {
-        let file = rustix::fs::open(&host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        opened.push((
-            file.map_err(|error| broken(&format!("open {host:?}"), error.into()))?,
-            inside,
-        ));
+    for shown in std::iter::once(&run.own()).chain(run.shown) {
+        let file = rustix::fs::open(&shown.host, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let file = file.map_err(|error| broken(&format!("open {:?}", shown.host), error.into()))?;
+        opened.push((file, shown.inside.clone()));
     }
-    cover("/dev/shm", MsFlags::empty()).map_err(|error| broken("mount a tmpfs on /dev/shm", error))?;
-    if run.network == Network::None {
-        for place in SHARED.into_iter().filter(|place| is_directory(Path::new(place))) {
-            cover(place, MsFlags::MS_RDONLY).map_err(|error| broken(&format!("hide {place}"), error))?;
+    read_only().map_err(|error| broken("make all mounts read-only", error))?;
+    let hidden = SHARED.into_iter().chain(["/dev/shm"]).map(PathBuf::from);
+    for place in run.covered().into_iter().chain(hidden) {
+        // Or it went with what was hidden above it.
+        if is_directory(&place) {
+            cover(&place).map_err(|error| broken(&format!("hide {place:?}"), error))?;
         }
     }
     for (index, (file, inside)) in opened.iter().enumerate() {
@@ -171,25 +138,37 @@ fn enter(run: &Run<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Mounts an empty tmpfs over a directory.
-fn cover(place: &str, flags: MsFlags) -> io::Result<()> {
-    let flags = flags | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    Ok(mount(
-        Some("tmpfs"),
-        place,
-        Some("tmpfs"),
-        flags,
-        Some("mode=0755,size=1m"),
-    )?)
+/// Makes all that is mounted read-only, as `ProtectSystem=strict` does, systemd.exec(5).
+fn read_only() -> io::Result<()> {
+    let nothing: Option<&str> = None;
+    for (place, kept) in mounts(&fs::read_to_string("/proc/thread-self/mountinfo")?) {
+        if KERNEL.iter().any(|kernel| place.starts_with(kernel)) {
+            continue;
+        }
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY | kept;
+        match mount(nothing, &place, nothing, flags, nothing) {
+            // Nobody can reach it: something else was mounted above it.
+            Ok(()) | Err(Errno::ENOENT | Errno::EINVAL | Errno::EACCES | Errno::ENOTDIR) => {}
+            Err(errno) => return Err(io::Error::other(format!("{}: {errno}", place.display()))),
+        }
+    }
+    Ok(())
 }
 
-/// Mounts an open file or directory at `inside`.
+/// Mounts an empty tmpfs over a directory; only root can write to it.
+fn cover(place: &Path) -> io::Result<()> {
+    let (name, flags) = (Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
+    Ok(mount(name, place, name, flags, Some("mode=0755,size=1m"))?)
+}
+
+/// Mounts an open file or directory at `inside`, which is made where it is missing.
 fn bind(file: &OwnedFd, inside: &Path, writable: bool) -> io::Result<()> {
     let nothing: Option<&str> = None;
     let source = PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()));
     if fs::metadata(&source)?.is_dir() {
-        fs::create_dir(inside)?;
-    } else {
+        fs::create_dir_all(inside)?;
+    } else if !inside.exists() {
+        fs::create_dir_all(inside.parent().unwrap_or(inside))?;
         fs::write(inside, "")?;
     }
     mount(Some(&source), inside, nothing, MsFlags::MS_BIND, nothing)?;

@@ -16,6 +16,10 @@ pub(super) const PLACE: &str = "/dev/shm/job";
 /// What the script leaves in the phase's directory when it is really confined, and the first program may start.
 pub(super) const STARTED: &str = ".started";
 
+/// How the script begins. Its standard input is a pipe that the build holds open: when that ends, however it does, so does
+/// all that the script has started.
+const LIFE_LINE: &str = "set -eu\nexec 3<&0 </dev/null\n{ read -r _ <&3 || :; kill -KILL -1; } &\nexec 3<&-\n";
+
 /// What a phase must be out of, as `/proc/self/ns` names it: `mnt:[4026531841]`.
 #[derive(Debug, Default)]
 pub(super) struct Outside(pub(super) Vec<String>);
@@ -25,7 +29,7 @@ pub(super) struct Outside(pub(super) Vec<String>);
 /// Before anything else it makes sure that it is confined: systemd leaves out what a kernel or container can't do
 /// (`PrivateNetwork=` in systemd.exec(5): "might be impossible"), with no more than a line in the journal.
 pub(super) fn render(jobs: &[Job], outside: &Outside) -> Vec<u8> {
-    let mut script = b"set -eu\n".to_vec();
+    let mut script = LIFE_LINE.as_bytes().to_vec();
     script.extend_from_slice(b"refuse() { echo \"venvd: $1\"; exit 99; }\n");
     script.extend_from_slice(b"[ \"$(id -u)\" != 0 ] || refuse 'this runs as root'\n");
     script
@@ -37,7 +41,7 @@ pub(super) fn render(jobs: &[Job], outside: &Outside) -> Vec<u8> {
         );
         script.extend_from_slice(line.as_bytes());
     }
-    script.extend_from_slice(format!(": >{INSIDE}/{STARTED}\n").as_bytes());
+    script.extend_from_slice(format!("cd {INSIDE}\nunset OLDPWD\n: >{STARTED}\n").as_bytes());
     for job in jobs {
         script.extend_from_slice(b"(\n");
         for (name, value) in base_environment().iter().chain(&job.environment) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 use venvd_app::Layout;
@@ -24,6 +24,8 @@ pub(super) struct FreeUser {
     pub(super) uid: u32,
     /// Keeps other builds from taking the same.
     _taken: Lock,
+    /// Keeps systemd from taking it, where there is one.
+    _dynamic: Option<Dynamic>,
 }
 
 impl FreeUser {
@@ -36,20 +38,68 @@ impl FreeUser {
         for offset in 0..count {
             let uid = USERS.start() + (first + offset) % count;
             let known = User::from_uid(Uid::from_raw(uid)).is_ok_and(|user| user.is_some());
-            let systemd = Path::new(DYNAMIC).join(uid.to_string()).exists();
-            if used.contains(&uid) || known || systemd {
+            if used.contains(&uid) || known {
                 continue;
             }
             // No app name begins with an underscore, so this is no app's lock.
             let path = layout.on_disk(format!("/run/venvd/_builder-{uid}.lock"));
-            if let Some(lock) = Lock::try_exclusive(&path)? {
-                return Ok(Self { uid, _taken: lock });
-            }
+            let Some(taken) = Lock::try_exclusive(&path)? else {
+                continue;
+            };
+            let dynamic = match Dynamic::take(uid)? {
+                Taken::Ours(dynamic) => dynamic,
+                Taken::Theirs => continue,
+            };
+            return Ok(Self {
+                uid,
+                _taken: taken,
+                _dynamic: dynamic,
+            });
         }
         Err(Error::NoUser {
             first: *USERS.start(),
             last: *USERS.end(),
         })
+    }
+
+    /// Returns whether any process is this user's.
+    pub(super) fn has_processes(&self) -> Result<bool, Error> {
+        Ok(users_of_processes()?.contains(&self.uid))
+    }
+}
+
+/// A user id as systemd itself marks those that it gives away: a locked file with its number as name. Dropping removes it.
+#[derive(Debug)]
+struct Dynamic {
+    path: PathBuf,
+    _lock: Lock,
+}
+
+enum Taken {
+    /// Nobody else can have it now; without a file where no systemd runs.
+    Ours(Option<Dynamic>),
+    /// A unit has it.
+    Theirs,
+}
+
+impl Dynamic {
+    fn take(uid: u32) -> Result<Taken, Error> {
+        if !Path::new(DYNAMIC).is_dir() {
+            return Ok(Taken::Ours(None));
+        }
+        let path = Path::new(DYNAMIC).join(uid.to_string());
+        // Also one that was left by a crash: as systemd does, only the lock counts.
+        Ok(match Lock::try_exclusive(&path)? {
+            Some(lock) => Taken::Ours(Some(Self { path, _lock: lock })),
+            None => Taken::Theirs,
+        })
+    }
+}
+
+impl Drop for Dynamic {
+    fn drop(&mut self) {
+        // While it is locked still. One that stays is taken by the next who wants it.
+        drop(fs::remove_file(&self.path));
     }
 }
 
