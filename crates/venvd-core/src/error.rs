@@ -278,6 +278,34 @@ pub enum Error {
         /// What differs, one phrase each.
         differences: Vec<String>,
     },
+    /// A venv can't be repaired where it is.
+    #[error(
+        "{venv} can't be repaired: {}; remove it with `venvctl remove`, then build or install it again",
+        some(.reasons)
+    )]
+    Irreparable {
+        /// The venv.
+        venv: VenvName,
+        /// One phrase each.
+        reasons: Vec<String>,
+    },
+    /// The right content of damaged files is nowhere to be had.
+    #[error(
+        "{venv} is not repaired: the right content is in no other venv of this host, nor in the store{}, for {};          give a sound copy of the venv with --from{}",
+        if *.given { ", nor in the directory that was given" } else { "" },
+        some(.paths),
+        .rebuild.as_ref().map(|reason| format!(" (rebuilding it from its lock failed: {reason})")).unwrap_or_default()
+    )]
+    NoSource {
+        /// The venv.
+        venv: VenvName,
+        /// The files.
+        paths: Vec<String>,
+        /// Whether a directory was given.
+        given: bool,
+        /// Why a rebuild gave nothing.
+        rebuild: Option<String>,
+    },
     /// A file's content is nowhere to be had.
     #[error("the content of {path:?} is neither in the store nor in a source that was given")]
     NoContent {
@@ -429,6 +457,8 @@ impl Error {
             Self::Foreign { .. } => "unsound-venv",
             Self::Misfit { .. } => "python-mismatch",
             Self::OtherContent { .. } => "other-content",
+            Self::Irreparable { .. } => "irreparable",
+            Self::NoSource { .. } => "no-source",
             Self::NoContent { .. } => "no-content",
         }
     }

@@ -11,7 +11,7 @@
 //! - [`preflight`]: may this venv be put in force?
 //! - [`requires`]: do its distributions fit each other?
 //! - [`store`], [`place`]: the content that venvs share, and a venv made of it
-//! - [`mod@install`]: a venv from a directory
+//! - [`mod@install`], [`mod@repair`]: a venv from a directory, and damage put right
 //! - [`verify`]: is it still what was sealed?
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
@@ -32,6 +32,7 @@ pub mod preflight;
 mod record;
 pub mod relocate;
 pub mod remove;
+pub mod repair;
 pub mod requires;
 mod seal;
 mod space;

@@ -1,7 +1,7 @@
 //! From an object to a new file of a venv.
 
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
@@ -97,6 +97,28 @@ impl Store {
             self.put(object, to)?;
         }
         Ok(Lent::Successor)
+    }
+
+    /// Copies a file's content into the store, instead of the object that is there; false when it is not the object's.
+    pub(crate) fn admit(&self, object: &Object<'_>, file: &mut File) -> Result<bool, Error> {
+        let path = self.path.join(object.name());
+        self.make_directory(object)?;
+        let temporary = self.temporary();
+        let spot = Spot {
+            directory: self.directory.as_fd(),
+            path: &temporary,
+        };
+        let target = File::from(create(spot).at("create a copy for", &path)?);
+        let found = hash_into(file, &mut &target).at("copy to", &path)?;
+        if found.hash != object.hash {
+            rustix::fs::unlinkat(&self.directory, &temporary, AtFlags::empty()).at("remove a copy for", &path)?;
+            return Ok(false);
+        }
+        rustix::fs::fchmod(&target, Mode::from_raw_mode(object.mode())).at("set the mode of", &path)?;
+        rustix::fs::futimens(&target, &crate::seal::sealed_times()).at("set the time of", &path)?;
+        target.sync_all().at("sync", &path)?;
+        rustix::fs::renameat(&self.directory, &temporary, &self.directory, object.name()).at("rename to", &path)?;
+        Ok(true)
     }
 
     fn open_object(&self, object: &Object<'_>) -> rustix::io::Result<OwnedFd> {

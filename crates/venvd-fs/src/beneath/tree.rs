@@ -97,6 +97,20 @@ impl Tree {
         Ok(())
     }
 
+    /// Opens a directory of the tree; the empty path is the tree itself.
+    ///
+    /// # Errors
+    /// When it is not there, is something else, or is reached through a link or another mount.
+    pub fn directory(&self, relative: &Path) -> Result<OwnedFd, FsError> {
+        let below = if relative == Path::new("") {
+            Path::new(".")
+        } else {
+            relative
+        };
+        self.descend(below, OFlags::RDONLY | OFlags::DIRECTORY)
+            .at("open", &self.path.join(relative))
+    }
+
     /// Opens a regular file for reading.
     ///
     /// # Errors
