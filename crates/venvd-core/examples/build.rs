@@ -18,6 +18,14 @@ impl Progress for Lines {
     fn report(&mut self, stage: Stage, detail: &str) {
         eprintln!("{:6.2} {stage:?} {detail}", self.0.elapsed().as_secs_f64());
     }
+
+    fn distribution(&mut self, stage: Stage, name: &str) {
+        self.report(stage, name);
+    }
+
+    fn heard(&mut self, stage: Stage, line: &str) {
+        self.report(stage, &format!("| {line}"));
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {

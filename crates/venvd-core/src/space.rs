@@ -26,8 +26,8 @@ pub(crate) fn require_some(path: &Path) -> Result<(), Error> {
     require(path, LEAST)
 }
 
-/// Checks that the wheels in a directory can be unpacked, copied and compiled.
-pub(crate) fn require_for_wheels(wheels: &Path) -> Result<(), Error> {
+/// Checks that the wheels in a directory can be unpacked, copied and compiled; returns the bytes they unpack to, about.
+pub(crate) fn require_for_wheels(wheels: &Path) -> Result<u64, Error> {
     let mut unpacked = 0;
     for entry in std::fs::read_dir(wheels).at("list", wheels)? {
         let path = entry.at("list", wheels)?.path();
@@ -35,7 +35,8 @@ pub(crate) fn require_for_wheels(wheels: &Path) -> Result<(), Error> {
     }
     // What the installer leaves and our copy of it exist together; the bytecode comes when the former is gone, and is
     // less than it. A tenth more for directories and rounding.
-    require(wheels, unpacked * 2 + unpacked / 10)
+    require(wheels, unpacked * 2 + unpacked / 10)?;
+    Ok(unpacked)
 }
 
 /// Checks that so many bytes can be written.

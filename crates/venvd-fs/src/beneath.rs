@@ -77,10 +77,24 @@ pub struct Copied {
 /// When something is no plain file or directory, has another name elsewhere (`nlink`), is setuid or setgid, lies on another
 /// mount, or has a name that is not printable UTF-8. What was copied until then stays in `to`.
 pub fn copy_tree(from: &Path, to: &Path, choose: &mut dyn FnMut(&Path, Kind) -> Choice) -> Result<Copied, Error> {
+    copy_tree_and_tell(from, to, choose, &mut |_| {})
+}
+
+/// As [`copy_tree`], and tells after each file how much was copied.
+///
+/// # Errors
+/// As [`copy_tree`].
+pub fn copy_tree_and_tell(
+    from: &Path,
+    to: &Path,
+    choose: &mut dyn FnMut(&Path, Kind) -> Choice,
+    tell: &mut dyn FnMut(Copied),
+) -> Result<Copied, Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |path: &Path| rustix::fs::open(path, flags, Mode::empty()).at("open", path);
     let mut copy = Copy {
         choose,
+        tell,
         copied: Copied::default(),
     };
     let (source, target) = (open(from)?, open(to)?);
@@ -109,6 +123,7 @@ struct Pair {
 
 struct Copy<'a> {
     choose: &'a mut dyn FnMut(&Path, Kind) -> Choice,
+    tell: &'a mut dyn FnMut(Copied),
     copied: Copied,
 }
 
@@ -176,6 +191,7 @@ impl Copy<'_> {
         let mut target = File::from(target);
         self.copied.bytes += io::copy(&mut File::from(source), &mut target).at("copy", path)?;
         self.copied.files += 1;
+        (self.tell)(self.copied);
         // On the open file: the umask has no say.
         rustix::fs::fchmod(&target, Mode::from_raw_mode(mode)).at("set the mode of", path)?;
         Ok(true)

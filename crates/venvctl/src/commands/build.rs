@@ -5,11 +5,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::{Layout, search};
-use venvd_core::build::{Interrupt, Outcome, Progress, Request, Stage};
+use venvd_core::build::{Interrupt, Outcome, Request};
 
 use crate::args::Target;
 use crate::failure::Failure;
-use crate::output::{self, progress::Line};
+use crate::output::{self, building::Building};
 
 #[derive(Debug, Serialize)]
 struct Built {
@@ -46,11 +46,8 @@ pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode,
     request.lock = lock;
     request.upgrade = asked.upgrade;
     request.offline = asked.offline;
-    request.find_links = asked.find_links;
-    let mut shown = Shown {
-        app: target.app.to_string(),
-        line: Line::new(),
-    };
+    request.find_links = directories(asked.find_links)?;
+    let mut shown = Building::new(target.app.as_str());
     let built = venvd_core::build(layout, &settings, &request, &mut shown).map_err(|error| {
         let failure = Failure::from(error);
         Failure {
@@ -58,6 +55,7 @@ pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode,
             ..failure
         }
     })?;
+    let elapsed = shown.elapsed();
     drop(shown);
     let built = Built {
         venv: built.venv.name().to_string(),
@@ -74,7 +72,7 @@ pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode,
                 format!("--root {} ", layout.root().directory().display())
             };
             format!(
-                "{venv} is built and sealed in {}; `venvctl {root}activate {venv}` puts it in force\n",
+                "{venv} is built and sealed in {} ({elapsed}); `venvctl {root}activate {venv}` puts it in force\n",
                 path.display()
             )
         } else {
@@ -84,28 +82,14 @@ pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-struct Shown {
-    app: String,
-    line: Line,
-}
-
-impl Progress for Shown {
-    fn report(&mut self, stage: Stage, detail: &str) {
-        let what = match stage {
-            Stage::Lock => "making the lock",
-            Stage::Download => "getting wheels",
-            Stage::Build => "building from source",
-            Stage::Install => "installing",
-            Stage::Copy => "copying",
-            Stage::Relocate => "relocating",
-            Stage::Compile => "compiling",
-            Stage::Seal => "sealing",
-        };
-        let detail = if detail.is_empty() {
-            String::new()
-        } else {
-            format!(": {detail}")
-        };
-        self.line.say(&format!("{}: {what}{detail}", self.app));
-    }
+/// Returns what was typed as paths that mean the same wherever a program is started.
+fn directories(typed: Vec<PathBuf>) -> Result<Vec<PathBuf>, Failure> {
+    let absolute = |path: PathBuf| match path.canonicalize() {
+        Ok(directory) if directory.is_dir() => Ok(directory),
+        _ => Err(Failure::refused(
+            "no-directory",
+            format!("there is no directory {path:?} to take wheels from (--find-links)"),
+        )),
+    };
+    typed.into_iter().map(absolute).collect()
 }

@@ -1,5 +1,6 @@
 //! What is printed: results on stdout, everything else on stderr.
 
+pub(crate) mod building;
 pub(crate) mod progress;
 pub(crate) mod table;
 

@@ -32,6 +32,7 @@ pub(super) fn fetch(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<(), Err
         render(&rest).as_bytes(),
         0o644,
     )?;
+    bench.expect(Stage::Download, rest.len());
     let left = download(bench)?;
     // What the downloader left becomes root's own before root looks into it.
     let mut new = Vec::new();

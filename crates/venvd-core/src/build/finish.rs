@@ -5,13 +5,14 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use venvd_app::links::VenvPath;
+use venvd_fs::beneath::Copied;
 use venvd_fs::lock::Lock as FileLock;
 use venvd_fs::{IoContext, atomic};
 
-use super::confine::Left;
+use super::confine::{Hooks, Left};
 use super::install;
 use super::plan::Plan;
-use super::{Bench, Built, Outcome, Stage, compile};
+use super::{Amount, Bench, Built, Outcome, Stage, Unit, compile};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::manifest::{BuilderRecord, Contested, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
@@ -33,7 +34,20 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
     let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
     bench.begin(Stage::Copy)?;
     let mut choose = |path: &Path, kind| relocate::choose(path, kind, interpreter);
-    let copied = left.take(install::NAME, &tree, &mut choose)?;
+    let (progress, unpacked) = (&mut *bench.progress, bench.unpacked);
+    let mut tell = |copied: Copied| {
+        let amount = Amount {
+            done: copied.bytes,
+            total: Some(unpacked.max(copied.bytes)),
+            unit: Unit::Bytes,
+        };
+        progress.amount(Stage::Copy, amount);
+    };
+    let hooks = Hooks {
+        choose: &mut choose,
+        tell: &mut tell,
+    };
+    let copied = left.take_and_tell(install::NAME, &tree, hooks)?;
     bench.progress.report(
         Stage::Copy,
         &format!("{} files, {} MiB", copied.files, copied.bytes >> 20),

@@ -21,6 +21,7 @@ mod kept;
 mod local;
 mod log;
 mod plan;
+mod progress;
 mod resolve;
 mod sdist;
 pub(crate) mod staging;
@@ -33,6 +34,7 @@ use tools::Tools;
 pub use compile::recompile;
 pub(crate) use install::VENV as ORIGIN;
 pub use interrupt::Interrupt;
+pub use progress::{Amount, Progress, Silent, Stage, Unit};
 pub(crate) use staging::Staging;
 
 /// What to build.
@@ -94,41 +96,6 @@ pub enum Outcome {
     AlreadyThere,
 }
 
-/// What a build is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Resolving packages to a lock.
-    Lock,
-    /// Getting wheels.
-    Download,
-    /// Building from source what the definition names, confined.
-    Build,
-    /// Installing them, confined.
-    Install,
-    /// Copying what was installed to root's own files.
-    Copy,
-    /// Making it fit its final place.
-    Relocate,
-    /// Compiling the sources.
-    Compile,
-    /// Hashing all files, writing the manifest, syncing, renaming.
-    Seal,
-}
-
-/// Hears how a build goes on.
-pub trait Progress {
-    /// A stage has begun, or has something new to say. `detail` is one line for people, and may be empty.
-    fn report(&mut self, stage: Stage, detail: &str);
-}
-
-/// Hears nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Silent;
-
-impl Progress for Silent {
-    fn report(&mut self, _: Stage, _: &str) {}
-}
-
 /// Builds the venv of an app, or finds that it is there already.
 ///
 /// Nothing is ever half there: until one final rename everything lies in the staging directory, and is removed when
@@ -166,12 +133,13 @@ pub fn build(
         confined,
         tools,
         progress,
+        unpacked: 0,
     };
     let result = bench.build(plan, settings);
     if result.is_err() {
         // The first error is the one to tell; without its log it is still true.
         if let Err(error) = staging.log.keep() {
-            progress.report(Stage::Seal, &venvd_fs::report(&error));
+            progress.warn(&venvd_fs::report(&error));
         }
     }
     result
@@ -186,6 +154,8 @@ struct Bench<'a> {
     confined: Confined,
     tools: Tools,
     progress: &'a mut dyn Progress,
+    /// How many bytes the wheels unpack to, about.
+    unpacked: u64,
 }
 
 impl Bench<'_> {
@@ -225,8 +195,9 @@ impl Bench<'_> {
         fetch::fetch(self, &wheels)?;
         sdist::fetch(self, &sources)?;
         let lock = sdist::build(self, lock, &sources)?;
+        self.expect(Stage::Install, lock.requirements.len());
         fetch::write_requirements(self, &lock)?;
-        crate::space::require_for_wheels(&self.staging.wheels())?;
+        self.unpacked = crate::space::require_for_wheels(&self.staging.wheels())?;
         install::install(self)
     }
 
@@ -254,6 +225,17 @@ impl Bench<'_> {
         self.request.interrupt.check()?;
         self.progress.report(stage, "");
         Ok(())
+    }
+
+    /// Says how many distributions a stage is about.
+    fn expect(&mut self, stage: Stage, distributions: usize) {
+        let amount = Amount {
+            done: 0,
+            total: Some(distributions as u64),
+            unit: Unit::Distributions,
+        };
+        self.progress.report(stage, "");
+        self.progress.amount(stage, amount);
     }
 
     /// Begins a confined phase.
@@ -292,9 +274,11 @@ impl Bench<'_> {
 struct FirstLine(String);
 
 impl Progress for FirstLine {
-    fn report(&mut self, _: Stage, detail: &str) {
+    fn report(&mut self, _: Stage, _: &str) {}
+
+    fn heard(&mut self, _: Stage, line: &str) {
         if self.0.is_empty() {
-            detail.clone_into(&mut self.0);
+            line.clone_into(&mut self.0);
         }
     }
 }

@@ -121,7 +121,7 @@ fn with_pip(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<String, Error> {
     arguments.extend(
         [
             "install",
-            "--quiet",
+            "--progress-bar=off",
             "--dry-run",
             "--ignore-installed",
             "--use-pep517",

@@ -13,10 +13,10 @@ use serde::Serialize;
 use venvd_fs::beneath::{Choice, Kind};
 use venvd_fs::{IoContext, atomic};
 
-use super::Bench;
 use super::confine::{INSIDE, Job, Left};
 use super::fetch::local_places;
 use super::local::{self, LocalFiles};
+use super::{Amount, Bench, Stage, Unit};
 use crate::error::{Error, Step};
 use crate::lock::{Lock, Pinned, normalise};
 
@@ -99,6 +99,7 @@ pub(super) fn fetch(bench: &mut Bench<'_>, sources: &[&Pinned]) -> Result<(), Er
     if bench.offline() {
         return Err(local.missing(&rest));
     }
+    bench.expect(Stage::Download, rest.len());
     let left = ask(bench, &rest)?;
     let mut expected: BTreeMap<String, &Pinned> = BTreeMap::new();
     for pinned in rest {
@@ -170,12 +171,20 @@ fn ask(bench: &mut Bench<'_>, wanted: &[&Pinned]) -> Result<Left, Error> {
 pub(super) fn build(bench: &mut Bench<'_>, lock: &Lock, sources: &[&Pinned]) -> Result<Lock, Error> {
     let mut built = lock.clone();
     atomic::write(&bench.staging.input().join("build.py"), BUILD.as_bytes(), 0o644)?;
-    for pinned in sources {
+    for (done, pinned) in (0..).zip(sources) {
         let Some(source) = source_of(bench, pinned)? else {
             // Excluded here by its marker; where it is not, the installer will miss it.
             continue;
         };
+        let name = format!("{} {}", pinned.name, pinned.version);
+        bench.progress.distribution(Stage::Build, &name);
         let wheel = build_one(bench, pinned, &source)?;
+        let amount = Amount {
+            done: done + 1,
+            total: Some(sources.len() as u64),
+            unit: Unit::Distributions,
+        };
+        bench.progress.amount(Stage::Build, amount);
         let hash = local::sha256(&wheel)?;
         let mut same = built.requirements.iter_mut().filter(|other| *other == *pinned);
         if let Some(pinned) = same.next() {
@@ -217,7 +226,6 @@ fn build_one(bench: &mut Bench<'_>, pinned: &Pinned, source: &str) -> Result<Pat
         ]
         .map(OsString::from),
     );
-    arguments.push(format!("--no-binary={}", pinned.name).into());
     arguments.extend(["-w".into(), format!("{INSIDE}/{BUILT}").into()]);
     let job = Job {
         name: "pip",

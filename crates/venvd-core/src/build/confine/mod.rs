@@ -26,6 +26,7 @@ use venvd_fs::{IoContext, atomic};
 
 use super::interrupt::Interrupt;
 use super::log::Log;
+use super::progress::Listener;
 use super::{Progress, Stage};
 use crate::error::{Error, Step};
 use script::Outside;
@@ -426,6 +427,12 @@ impl Phase {
     }
 }
 
+/// Who has a say in a copy, and who hears of it.
+pub(super) struct Hooks<'a> {
+    pub(super) choose: &'a mut dyn FnMut(&Path, Kind) -> Choice,
+    pub(super) tell: &'a mut dyn FnMut(Copied),
+}
+
 /// What a phase left, when none of its processes is there any more. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Left {
@@ -450,12 +457,19 @@ impl Left {
         to: &Path,
         choose: &mut dyn FnMut(&Path, Kind) -> Choice,
     ) -> Result<Copied, Error> {
+        let tell = &mut |_| {};
+        self.take_and_tell(name, to, Hooks { choose, tell })
+    }
+
+    /// As [`Left::take`], and tells after each file how much was copied.
+    pub(super) fn take_and_tell(&self, name: &str, to: &Path, hooks: Hooks<'_>) -> Result<Copied, Error> {
+        let Hooks { choose, tell } = hooks;
         let mut choose = |path: &Path, kind| match self.interrupt.signal() {
             // To the end at once, and then the error.
             Some(_) => Choice::Skip,
             None => choose(path, kind),
         };
-        let copied = beneath::copy_tree(&self.path(name), to, &mut choose)?;
+        let copied = beneath::copy_tree_and_tell(&self.path(name), to, &mut choose, tell)?;
         self.interrupt.check()?;
         Ok(copied)
     }
@@ -486,11 +500,12 @@ fn names(jobs: &[Job]) -> String {
 
 /// Passes on what a program says, line by line, until it and all that it started have closed their output.
 fn hear(reader: PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
+    let mut listener = Listener::new(stage);
     for line in BufReader::new(reader).split(b'\n') {
         let line = line.at("read the output of a program for", ears.log.path())?;
         let line = printable(&String::from_utf8_lossy(&line));
         ears.log.line(&line)?;
-        ears.progress.report(stage, &line);
+        listener.hear(&line, ears.progress);
     }
     Ok(())
 }

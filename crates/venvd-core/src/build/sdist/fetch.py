@@ -264,6 +264,8 @@ def save(source, target, hashes):
 
 
 def get(places, wanted, to):
+    # As pip says it, for who shows how the download goes on.
+    print(f'Collecting {wanted["name"]}=={wanted["version"]}', flush=True)
     looked, seen = [], []
     for place, links in places.of(wanted):
         looked.append(shown(place))
