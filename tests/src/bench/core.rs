@@ -58,6 +58,10 @@ pub(super) fn rows(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
         say("verify");
         rows.extend(verify::rows(&site)?);
     }
+    if wants("placing") {
+        say("placing");
+        rows.push(store::placing(&site)?);
+    }
     if wants("import") {
         say("import");
         rows.push(import::row(&site)?);

@@ -1,16 +1,24 @@
 //! What venvs share, on the disk and in time.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use venvd_app::links::VenvPath;
 use venvd_core::build::Silent;
+use venvd_core::place::{self, Material};
+use venvd_core::relocate;
+use venvd_core::store::{Check, Store};
 
 use super::super::Row;
-use super::super::fixture::{Fixture, Host};
+use super::super::contest::{Side, contest, wall};
+use super::super::fixture::{Fixture, Host, remove};
+use super::Site;
 use crate::locks;
 
 /// What `st_blocks` counts in (stat(2)).
@@ -18,6 +26,9 @@ const BLOCK: u64 = 512;
 
 /// What a file or directory takes at least on the usual file systems.
 const CLUSTER: u64 = 4096;
+
+/// What placing may take of what a copy by hard links does.
+const PLACING: f64 = 0.65;
 
 const MEGABYTE: f64 = 1e6;
 
@@ -96,4 +107,54 @@ fn walk(directory: &Path, see: &mut dyn FnMut(&Path, &fs::Metadata)) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Places a venv whose files are all in the store, against a copy of the tree by hard links.
+pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
+    let source = site.host.directory(&site.venv);
+    let manifest = site.host.manifest(&site.venv)?;
+    let store = Store::open(&site.host.layout)?;
+    let to = VenvPath::local("nova:placed".parse()?);
+    // Fixed in length, and so few that it is no matter which venv they are of.
+    let mut read = |file: &venvd_core::manifest::File| Ok(fs::read(source.join(&file.path)).unwrap_or_default());
+    let tree = site.fixture.path("placed");
+    let place = |check: Check| {
+        remove(&tree)?;
+        fs::create_dir(&tree)?;
+        let begin = Instant::now();
+        let moved = relocate::move_to(&manifest, &to, &mut read)?;
+        let material = Material {
+            store: &store,
+            check,
+            source: None,
+        };
+        place::place(&moved, &tree, &material)?;
+        Ok(begin.elapsed().as_secs_f64())
+    };
+    let place = RefCell::new(place);
+    let ours = || (place.borrow_mut())(Check::Metadata);
+    let hashed = || (place.borrow_mut())(Check::Content);
+    let copy = site.fixture.path("copy");
+    let cp = || {
+        remove(&copy)?;
+        wall(Command::new("cp").arg("-al").args([&source, &copy]))
+    };
+    let rounds = contest(
+        vec![
+            Side::new("venvd", ours),
+            Side::new("cp -al", cp),
+            Side::new("hashed", hashed),
+        ],
+        site.options.samples * 2,
+    )?;
+    remove(&copy)?;
+    remove(&tree)?;
+    Ok(Row::against("placing", "s", &rounds.outcome(1), PLACING).how(format!(
+        "venvd: in the process of the measurement, the {} files of a manifest from the store into another place, the {} \
+         that name their place written anew, the manifest too; objects are looked at, and not hashed (with all of them \
+         hashed first, as `venvctl install` does it: {:.3} s). cp: the whole process. Nothing is synced by either",
+        manifest.files.len(),
+        manifest.files.iter().filter(|file| file.placed).count(),
+        rounds.median(2),
+    )))
 }
