@@ -13,6 +13,7 @@
 //! - [`store`], [`place`]: the content that venvs share, and a venv made of it
 //! - [`mod@install`], [`mod@repair`]: a venv from a directory, and damage put right
 //! - [`verify`]: is it still what was sealed?
+//! - [`doctor`]: what is wrong on a host
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`mod@diff`]: two venvs side by side
 
@@ -20,6 +21,7 @@ mod below;
 pub mod build;
 pub mod collect;
 pub mod diff;
+pub mod doctor;
 mod error;
 pub mod hold;
 pub mod install;

@@ -15,6 +15,7 @@ use crate::manifest::Manifest;
 mod attributes;
 mod content;
 mod contract;
+mod deep;
 mod expected;
 mod finding;
 mod manifest;
@@ -79,9 +80,16 @@ pub fn verify(layout: &Layout, venv: &VenvPath, options: Options, progress: &dyn
     report.findings.extend(contract::chain(layout, venv));
     match manifest::load(&directory) {
         Ok(manifest) => {
-            let host = || contract::check(layout, venv, &manifest, options);
-            let (tree, host) = rayon::join(|| tree::compare(&directory, &manifest, owner(layout), progress), host);
+            let compare = || tree::compare(&directory, &manifest, owner(layout), progress);
+            let (tree, (host, interpreter)) = rayon::join(compare, || contract::check(layout, venv, &manifest));
             report.findings.extend(manifest::check(venv, &manifest));
+            // What is not as it was sealed must not be compiled either.
+            if options.deep && tree.findings.is_empty() && report.findings.is_empty() {
+                report.add(deep::compare(&directory, &manifest, interpreter.as_ref()));
+            } else if options.deep {
+                let note = "its bytecode is compared when all files are as they were sealed";
+                report.notes.push(note.to_owned());
+            }
             report.add(tree);
             report.add(host);
         }
@@ -98,6 +106,19 @@ pub fn tree(directory: &Path, manifest: &Manifest, progress: &dyn Progress) -> R
     let owner = tree::Owner::of_this_process();
     let mut report = tree::compare(directory, manifest, owner, progress);
     Finding::sort(&mut report.findings);
+    report
+}
+
+/// Reads the manifest of the venv in a directory, through no link; the finding says why it can't be.
+pub(crate) fn load_manifest(directory: &Path) -> Result<Manifest, Finding> {
+    manifest::load(directory)
+}
+
+/// Compares what a venv needs of the host's interpreter, machine and modules with what is there.
+pub(crate) fn host_of(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> Report {
+    let mut report = Report::default();
+    contract::python(manifest, &mut report);
+    contract::host_modules(layout, venv, manifest, &mut report);
     report
 }
 
@@ -120,4 +141,4 @@ impl Report {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

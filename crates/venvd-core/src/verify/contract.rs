@@ -6,8 +6,8 @@ use venvd_app::Layout;
 use venvd_app::links::VenvPath;
 use venvd_fs::{chain, report};
 
+use super::Report;
 use super::finding::{Code, Finding};
-use super::{Options, Report};
 use crate::below::Below;
 use crate::interpreter::{Interpreter, ProbeError};
 use crate::manifest::{File, Manifest};
@@ -31,13 +31,13 @@ pub(crate) fn chain(layout: &Layout, venv: &VenvPath) -> Option<Finding> {
     }
 }
 
-/// Checks all that is not in the tree itself.
-pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest, _options: Options) -> Report {
+/// Checks all that is not in the tree itself; also returns the interpreter if it is the one that the venv was built for.
+pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> (Report, Option<Interpreter>) {
     let mut report = Report::default();
-    let interpreter = python(manifest, &mut report);
-    match interpreter.filter(|interpreter| interpreter.minor == manifest.python.minor) {
+    let interpreter = python(manifest, &mut report).filter(|found| found.minor == manifest.python.minor);
+    match &interpreter {
         Some(interpreter) => {
-            let misfits = requires::check(&layout.on_disk(venv.path()), manifest, &interpreter);
+            let misfits = requires::check(&layout.on_disk(venv.path()), manifest, interpreter);
             let finding = |misfit: Misfit| Finding::general(Code::Requirement, misfit.to_string());
             report.findings.extend(misfits.into_iter().map(finding));
         }
@@ -45,8 +45,32 @@ pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest, _opti
             .notes
             .push("without its python it can't be told whether its distributions fit each other".to_owned()),
     }
+    host_modules(layout, venv, manifest, &mut report);
     report.findings.extend(prefixes(layout, venv, manifest));
-    report
+    (report, interpreter)
+}
+
+/// Checks that what links to modules of the host's Python lead to is still there.
+pub(crate) fn host_modules(layout: &Layout, venv: &VenvPath, manifest: &Manifest, report: &mut Report) {
+    let directory = layout.on_disk(venv.path());
+    for module in &manifest.host_modules {
+        for link in &module.links {
+            // Where the link itself was changed, the tree tells it.
+            let Some(sealed) = manifest.links.iter().find(|sealed| sealed.path == *link) else {
+                let message = format!("its link {link} is not in the manifest");
+                report.findings.push(Finding::general(Code::HostModule, message));
+                continue;
+            };
+            let target = directory.join(link).parent().map(|parent| parent.join(&sealed.target));
+            if !target.is_some_and(|target| target.exists()) {
+                let message = format!(
+                    "{:?} of the host's python is not there any more; the module {} can't be imported",
+                    sealed.target, module.name
+                );
+                report.findings.push(Finding::of(Code::HostModule, link, message));
+            }
+        }
+    }
 }
 
 /// Compares the host's interpreter with the one that the venv was built for; returns it if it can be asked at all.

@@ -25,15 +25,16 @@ fn interpreter() -> &'static Interpreter {
 }
 
 /// A host with one sealed venv.
-pub(super) struct Host {
+#[derive(Debug)]
+pub(crate) struct Host {
     _directory: tempfile::TempDir,
-    pub(super) layout: Layout,
-    pub(super) venv: VenvPath,
-    manifest: Manifest,
+    pub(crate) layout: Layout,
+    pub(crate) venv: VenvPath,
+    pub(crate) manifest: Manifest,
 }
 
 impl Host {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(Root::at(directory.path()));
         let venv = VenvPath::local("demo:1".parse().unwrap());
@@ -47,7 +48,7 @@ impl Host {
         host
     }
 
-    pub(super) fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.layout.on_disk(self.venv.path()).join(path)
     }
 
@@ -138,13 +139,13 @@ impl Host {
     }
 
     /// Writes another manifest.
-    fn with_manifest(mut self, change: impl FnOnce(&mut Manifest)) -> Self {
+    pub(crate) fn with_manifest(mut self, change: impl FnOnce(&mut Manifest)) -> Self {
         change(&mut self.manifest);
         self.write_manifest();
         self
     }
 
-    pub(super) fn verify(&self) -> Report {
+    pub(crate) fn verify(&self) -> Report {
         verify(&self.layout, &self.venv, Options::default(), &Silent).unwrap()
     }
 
@@ -603,4 +604,27 @@ fn finds_an_interpreter_that_is_gone_or_another() {
     assert_eq!(with(&copy).found(), ["python-broken -"]);
     chmod(&copy, 0o777);
     assert_eq!(with(&copy).found(), ["chain -"]);
+}
+
+#[test]
+fn finds_host_modules_that_are_gone() {
+    let host = Host::new();
+    let target = host.layout.on_disk("/usr/lib/python3/dist-packages/libvirt.py");
+    fs::create_dir_all(target.parent().unwrap()).unwrap();
+    fs::write(&target, "").unwrap();
+    let path = format!("{SITE}/libvirt.py");
+    symlink(&target, host.path(&path)).unwrap();
+    let host = host.with_manifest(|manifest| {
+        manifest.links.push(Link {
+            path: path.clone(),
+            target: target.clone(),
+        });
+        manifest.host_modules.push(crate::manifest::HostModule {
+            name: "libvirt".into(),
+            links: vec![path.clone()],
+        });
+    });
+    assert_eq!(host.found(), Vec::<String>::new());
+    fs::remove_file(&target).unwrap();
+    assert_eq!(host.found(), [format!("host-module {path}")]);
 }
