@@ -180,6 +180,14 @@ pub enum Error {
         /// Where all of its output is kept.
         log: PathBuf,
     },
+    /// A step failed for a reason that is known, and there is a way on.
+    #[error("{error}\n{hint}")]
+    Hinted {
+        /// What failed.
+        error: Box<Error>,
+        /// What to do.
+        hint: &'static str,
+    },
     /// Wheels of the lock are in none of the local places, and no index may be asked.
     #[error(
         "no {what} with a hash of the lock is in {} for: {}; put them there, or allow an index",
@@ -399,6 +407,26 @@ impl From<beneath::Error> for Error {
     }
 }
 
+/// What the installers say when a distribution has no file that may be taken.
+const NO_FILE: [&str; 3] = [
+    "No matching distribution found for ",
+    "building from source is disabled",
+    "no usable wheels",
+];
+
+impl Error {
+    /// Adds what to do about a distribution that exists as source only, if that may be what a step failed of.
+    pub(crate) fn hint_at_sources(self) -> Self {
+        match &self {
+            Self::Step { tail, .. } if NO_FILE.iter().any(|said| tail.contains(said)) => Self::Hinted {
+                error: Box::new(self),
+                hint: "If that exists as source only, name it in [build] sdists",
+            },
+            _ => self,
+        }
+    }
+}
+
 /// How many differences an error names: the rest would hide what to do.
 const NAMED: usize = 5;
 
@@ -441,6 +469,7 @@ impl Error {
                 Step::Compile => "compile-failed",
                 Step::Check => "check-failed",
             },
+            Self::Hinted { error, .. } => error.code(),
             Self::MissingWheels { .. } => "missing-wheel",
             Self::BuildNeeds { .. } => "build-needs",
             Self::NotBuilt { .. } => "not-built",

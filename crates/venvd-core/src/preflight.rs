@@ -33,7 +33,10 @@ pub enum PreflightError {
         source: ManifestError,
     },
     /// It was sealed under another name, so that its scripts start another venv's Python.
-    #[error("the directory of {venv} holds {sealed_as}: a venv can't be copied or renamed, build it under this name")]
+    #[error(
+        "the directory of {venv} holds {sealed_as}: a venv can't be copied or renamed; `venvctl install` places it under \
+         another name"
+    )]
     Renamed {
         /// The venv that was asked for.
         venv: VenvName,
@@ -83,7 +86,11 @@ pub enum PreflightError {
         found: Box<str>,
     },
     /// A program that a unit or policy names is not in it, or is no program of this venv.
-    #[error("{venv} has no usable program {program}: {reason}")]
+    #[error(
+        "{venv} has no usable program {program}: {reason}; build it from a lock that has the distribution which brings it, \
+         or take {program} out of the definition of {}",
+        .venv.app()
+    )]
     MissingProgram {
         /// The venv.
         venv: VenvName,

@@ -41,8 +41,8 @@ pub fn report(error: &dyn StdError) -> String {
     let mut cause = error.source();
     while let Some(inner) = cause {
         let text = inner.to_string();
-        // Transparent wrappers say the same twice.
-        if !line.ends_with(&text) {
+        // Transparent wrappers say the same twice, and some messages hold their cause in the middle.
+        if !line.contains(&text) {
             line.push_str(": ");
             line.push_str(&text);
         }

@@ -62,9 +62,30 @@ const PASSED_PREFIX: &str = "UV_INDEX_";
 /// waiting for minutes when the network is gone.
 const RETRIES: (&str, &str) = ("PIP_RETRIES", "2");
 
+/// What pip and uv call the same: one of them may make the lock, and the other fetch what it names.
+const SAME: [(&str, &str); 4] = [
+    ("PIP_INDEX_URL", "UV_DEFAULT_INDEX"),
+    ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+    ("UV_INDEX_URL", "PIP_INDEX_URL"),
+    ("PIP_CERT", "SSL_CERT_FILE"),
+];
+
 /// Returns those of some variables that may be passed on.
 pub(super) fn passed(variables: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     let mut passed: Vec<_> = variables.filter(|(name, _)| is_passed(name)).collect();
+    for (given, same) in SAME {
+        let value = |wanted: &str| {
+            passed
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| value.clone())
+        };
+        // uv's own older name goes on meaning the same to uv.
+        let known = value(same).is_some() || same == "UV_DEFAULT_INDEX" && value("UV_INDEX_URL").is_some();
+        if let (Some(value), false) = (value(given), known) {
+            passed.push((same.into(), value));
+        }
+    }
     if passed.iter().all(|(name, _)| name != RETRIES.0) {
         passed.push((RETRIES.0.into(), RETRIES.1.into()));
     }
@@ -105,8 +126,36 @@ mod tests {
         let passed: Vec<_> = passed(given).into_iter().map(|(name, _)| name).collect();
         assert_eq!(
             passed,
-            ["HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_CORP_PASSWORD", "PIP_RETRIES"]
+            [
+                "HTTPS_PROXY",
+                "PIP_INDEX_URL",
+                "UV_INDEX_CORP_PASSWORD",
+                "UV_DEFAULT_INDEX",
+                "PIP_RETRIES"
+            ]
         );
+    }
+
+    #[test]
+    fn pip_and_uv_ask_the_same_index() {
+        for (given, expected) in [
+            (vec![("UV_INDEX_URL", "u")], vec![("PIP_INDEX_URL", "u")]),
+            (vec![("UV_DEFAULT_INDEX", "u")], vec![("PIP_INDEX_URL", "u")]),
+            (vec![("PIP_INDEX_URL", "p"), ("UV_INDEX_URL", "u")], vec![]),
+            (
+                vec![("PIP_CERT", "/c"), ("PIP_RETRIES", "1")],
+                vec![("SSL_CERT_FILE", "/c")],
+            ),
+        ] {
+            let variables = given.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+            let mut passed = passed(variables);
+            passed.retain(|(name, _)| name != "PIP_RETRIES" && given.iter().all(|(given, _)| name != given));
+            let expected: Vec<(OsString, OsString)> = expected
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect();
+            assert_eq!(passed, expected, "{given:?}");
+        }
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn download(bench: &mut Bench<'_>) -> Result<Left, Error> {
         arguments,
         environment: bench.request.environment.clone(),
     };
-    bench.run(phase, &[job])
+    bench.run(phase, &[job]).map_err(Error::hint_at_sources)
 }
 
 /// Returns the arguments that say where distributions come from.

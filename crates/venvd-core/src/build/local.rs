@@ -87,7 +87,7 @@ impl<'a> LocalFiles<'a> {
         };
         let mut places: Vec<String> = self.places.iter().map(|place| place.display().to_string()).collect();
         if places.is_empty() {
-            places.push("[build.index] find-links, which is empty,".to_owned());
+            places.push("[build.index] find-links or --find-links, which name no directory,".to_owned());
         }
         Error::MissingWheels { what, places, missing }
     }

@@ -241,6 +241,10 @@ impl Bench<'_> {
     /// Begins a confined phase.
     fn phase(&self, step: Step) -> Result<Phase, Error> {
         let mut phase = self.confined.phase(step)?;
+        // A promise that no variable and no configuration file can break.
+        if self.request.offline {
+            phase.isolate();
+        }
         if matches!(step, Step::Lock | Step::Download) {
             for path in environment::paths(&self.request.environment) {
                 phase.show_in_place(&path);

@@ -77,10 +77,15 @@ fn with_uv(bench: &mut Bench<'_>, uv: &Path, inputs: &Inputs) -> Result<String, 
         environment: bench.request.environment.clone(),
     };
     let phase = bench.phase(Step::Lock)?;
-    String::from_utf8(bench.run(phase, &[job])?.read("lock.txt")?)
-        .map_err(|error| std::io::Error::other(error.utf8_error()))
-        .at("read", Path::new("the lock that uv made"))
-        .map_err(Error::Io)
+    String::from_utf8(
+        bench
+            .run(phase, &[job])
+            .map_err(Error::hint_at_sources)?
+            .read("lock.txt")?,
+    )
+    .map_err(|error| std::io::Error::other(error.utf8_error()))
+    .at("read", Path::new("the lock that uv made"))
+    .map_err(Error::Io)
 }
 
 /// What `pip install --report` says, as far as it matters.
@@ -142,7 +147,10 @@ fn with_pip(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<String, Error> {
         environment: bench.request.environment.clone(),
     };
     let phase = bench.phase(Step::Lock)?;
-    let report = bench.run(phase, &[job])?.read("report.json")?;
+    let report = bench
+        .run(phase, &[job])
+        .map_err(Error::hint_at_sources)?
+        .read("report.json")?;
     let report: Report = serde_json::from_slice(&report)
         .map_err(std::io::Error::from)
         .at("read", Path::new("the report that pip made"))?;

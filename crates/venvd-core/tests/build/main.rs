@@ -1,6 +1,8 @@
 //! Building, sealing, finding again and removing venvs, from wheels made by hand; as root, below a temporary directory.
 
 #[cfg(test)]
+mod locks;
+#[cfg(test)]
 mod sdists;
 #[cfg(test)]
 mod sealing;

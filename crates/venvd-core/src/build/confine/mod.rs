@@ -326,6 +326,11 @@ impl Phase {
         Ok(Path::new(INSIDE).join(name))
     }
 
+    /// Takes the network away, whatever the step is allowed.
+    pub(super) fn isolate(&mut self) {
+        self.network = Network::None;
+    }
+
     /// Shows a file or directory of the host inside this phase, read-only, under a fixed name, which is returned.
     pub(super) fn show(&mut self, host: &Path, name: &str) -> PathBuf {
         show(&mut self.shown, host, name)
