@@ -39,6 +39,11 @@ pub(crate) fn require_for_wheels(wheels: &Path) -> Result<u64, Error> {
     Ok(unpacked)
 }
 
+/// Returns whether that many bytes are free.
+pub(crate) fn has(path: &Path, bytes: u64) -> Result<bool, Error> {
+    Ok(free(path)? >= bytes)
+}
+
 /// Checks that so many bytes can be written.
 pub(crate) fn require(path: &Path, needed: u64) -> Result<(), Error> {
     let free = free(path)?;

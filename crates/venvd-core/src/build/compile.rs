@@ -21,8 +21,8 @@ use crate::manifest::Manifest;
 /// What runs in the interpreter.
 const DRIVER: &str = include_str!("compile/driver.py");
 
-/// How much source makes a batch, in bytes: a tenth of a second's work, beside which a fork's millisecond does not count.
-const BATCH: u64 = 256 << 10;
+/// How much source makes a batch, in bytes: a tenth of a second of work or more, beside which a fork does not count.
+const BATCH: u64 = 1 << 20;
 
 /// How much of what the driver says an error shows.
 const TAIL: usize = 15;

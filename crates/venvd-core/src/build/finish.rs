@@ -52,9 +52,32 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
         Stage::Copy,
         &format!("{} files, {} MiB", copied.files, copied.bytes >> 20),
     );
-    // Makes room for the bytecode.
-    left.remove()?;
+    let (contents, installed) = if crate::space::has(&tree, copied.bytes)? {
+        // Both wait for the disk, and compiling does not.
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| left.remove().and_then(|()| sync(&tree)));
+            let sealed = seal_tree(bench, &finished)?;
+            let panicked = |_| {
+                Err(std::io::Error::other("it panicked"))
+                    .at("remove", &tree)
+                    .map_err(Error::Io)
+            };
+            removal.join().unwrap_or_else(panicked).map(|()| sealed)
+        })?
+    } else {
+        // Makes room for the bytecode.
+        left.remove()?;
+        seal_tree(bench, &finished)?
+    };
+    let manifest = manifest(bench, &finished, installed, contents);
+    write_own(bench, &manifest)?;
+    bench.request.interrupt.check()?;
+    put_in_place(bench, &finished, &manifest)
+}
 
+/// Makes of root's copy a tree that has all but its manifest.
+fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<(Contents, Installed), Error> {
+    let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
     bench.begin(Stage::Relocate)?;
     let mut placed = relocate::relocate(&tree, &finished.venv, interpreter)?;
     let installed = record::update(&tree, &interpreter.site_packages(), &placed)?;
@@ -72,10 +95,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
 
     bench.begin(Stage::Seal)?;
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;
-    let manifest = manifest(bench, &finished, installed, contents);
-    write_own(bench, &manifest)?;
-    bench.request.interrupt.check()?;
-    put_in_place(bench, &finished, &manifest)
+    Ok((contents, installed))
 }
 
 /// Compares what is installed with what the lock demands.
