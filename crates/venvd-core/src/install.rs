@@ -15,7 +15,7 @@ use venvd_fs::{IoContext, atomic};
 
 use crate::build::{Outcome, Progress, Stage, Staging};
 use crate::error::Error;
-use crate::manifest::{File, Manifest};
+use crate::manifest::{File, LOG, Manifest};
 use crate::place::{self, Material};
 use crate::relocate::{self, Moved};
 use crate::store::{Check, Store};
@@ -145,6 +145,7 @@ impl Work<'_> {
         }
         progress.report(Stage::Seal, "");
         place::write_manifest(&tree, &moved.manifest)?;
+        self.write_log()?;
         self.check(&moved.manifest)?;
         sync(&tree)?;
         let installed = Installed {
@@ -175,6 +176,15 @@ impl Work<'_> {
             )?;
         fs::remove_dir_all(&scratch).at("remove", &scratch)?;
         Ok(new)
+    }
+
+    /// Says where the venv is from, in the place of a build's log: that of a foreign build is not taken over.
+    fn write_log(&self) -> Result<(), Error> {
+        let path = self.staging.tree().join(LOG);
+        let text = format!("installed from {}\n", self.source.tree.path().display());
+        // As a build's: for root only.
+        atomic::write(&path, text.as_bytes(), 0o600)?;
+        Ok(())
     }
 
     /// Reads everything once more: what is on the disk now is what counts.
