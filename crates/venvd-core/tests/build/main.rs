@@ -9,4 +9,6 @@ mod sdists;
 #[cfg(test)]
 mod sealing;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod support;
