@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
+use rayon::prelude::*;
 use serde::Serialize;
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout};
@@ -176,7 +177,7 @@ fn verdicts(layout: &Layout, asked: &Asked, venvs: &[VenvPath]) -> Result<BTreeM
     usage::may_look()?;
     let usage = Usage::scan(layout, venvs)?;
     refuse_blind(&usage)?;
-    let facts: Vec<Facts> = venvs.iter().map(|venv| Facts::of(layout, venv)).collect();
+    let facts: Vec<Facts> = venvs.par_iter().map(|venv| Facts::of(layout, venv)).collect();
     let ranks = facts::ranks(&facts);
     let verdicts = facts.iter().map(|facts| {
         let mut reasons = facts.reasons();
