@@ -19,7 +19,7 @@ find-links = ["/srv/wheels"]
 no-index = true
 [units."tool.service"]
 whole = true
-exec = "/bin/sh /root/tool.sh {venv}"
+exec = "/bin/sh /home/tool/tool.sh {venv}"
 Service = { Type = "exec", KillMode = "process" }
 [health]
 settle = "1s"
@@ -27,11 +27,11 @@ settle = "1s"
 
 /// A service that leaves a worker, and something that hides what it is, behind when it is stopped: once.
 const SERVICE: &str = r#"
-if rm /root/spawn 2>/dev/null; then
+if rm /home/tool/spawn 2>/dev/null; then
     "$1/bin/python" -c 'import time; time.sleep(100000)' &
-    echo $! > /run/worker.pid
+    echo $! > /home/tool/worker.pid
     env -i /usr/bin/python3 -c 'import time; time.sleep(100000)' &
-    echo $! > /run/hidden.pid
+    echo $! > /home/tool/hidden.pid
 fi
 exec "$1/bin/python" -c 'import time; time.sleep(100000)'
 "#;
@@ -45,11 +45,13 @@ fn site(os: Os) -> Result<Machine> {
     let machine = supplied(os)?.boot()?;
     machine.ok("useradd --system --user-group --create-home tool && dpkg -i /srv/venvd.deb");
     machine.write("/etc/venvd/apps/tool.toml", DEFINITION, 0o644);
-    machine.write("/root/tool.sh", SERVICE, 0o644);
+    machine.write("/home/tool/tool.sh", SERVICE, 0o644);
     for tag in TAGS {
+        // Which one is the newest is told by the second.
+        machine.ok("sleep 1");
         machine.ok(&format!("venvctl build tool:{tag} --lock /srv/locks/rootwrap-a.txt"));
     }
-    machine.ok("touch /root/spawn && venvctl activate tool:outlived && systemctl start tool.service");
+    machine.ok("chmod 755 /home/tool; touch /home/tool/spawn && venvctl activate tool:outlived && systemctl start tool.service");
     for tag in ["before", "now"] {
         machine.ok(&format!("venvctl activate tool:{tag}"));
     }
@@ -92,8 +94,8 @@ fn why(answer: &Value, tag: &str) -> String {
 }
 
 fn kill(machine: &Machine, name: &str) {
-    machine.ok(&format!("kill -9 $(cat /run/{name}.pid)"));
-    let gone = format!("test ! -e /proc/$(cat /run/{name}.pid)");
+    machine.ok(&format!("kill -9 $(cat /home/tool/{name}.pid)"));
+    let gone = format!("test ! -e /proc/$(cat /home/tool/{name}.pid)");
     machine.wait_until(Duration::from_secs(10), name, |machine| {
         machine.run(&["sh", "-c", &gone]).success()
     });
@@ -121,7 +123,7 @@ fn collects(os: Os) -> Result<()> {
             .all(|said| said.starts_with("stays") && said.ends_with("used")),
         "{answer:#}"
     );
-    let hidden = machine.ok("cat /run/hidden.pid");
+    let hidden = machine.ok("cat /home/tool/hidden.pid");
     let told = format!("({hidden}) of {UNIT} [it runs Python and hides");
     assert!(why(&answer, "idle").contains(&told), "{}", why(&answer, "idle"));
     kill(&machine, "hidden");
@@ -130,7 +132,7 @@ fn collects(os: Os) -> Result<()> {
     let (_, answer) = venvctl(&machine, "gc --keep 1 --dry-run");
     let expected = [&KEPT[..], &[("idle", "would-go"), ("outlived", "stays used")]].concat();
     assert_results(&answer, &expected);
-    let worker = machine.ok("cat /run/worker.pid");
+    let worker = machine.ok("cat /home/tool/worker.pid");
     let told = format!("python ({worker}) of {UNIT}");
     assert!(why(&answer, "outlived").contains(&told), "{}", why(&answer, "outlived"));
     assert!(
