@@ -13,7 +13,6 @@ use rayon::prelude::*;
 use crate::below::Below;
 use crate::interpreter::Interpreter;
 use crate::lock::normalise;
-use crate::manifest::Manifest;
 
 mod metadata;
 #[cfg(test)]
@@ -93,14 +92,16 @@ impl std::fmt::Display for Misfit {
     }
 }
 
-/// Checks the distributions of a venv that lies in `tree`; returns what does not fit, sorted.
+/// Checks the distributions of the venv that lies in `tree`; returns what does not fit, sorted.
+///
+/// `paths` are those of its files, relative to it; of them only `METADATA` is read.
 #[must_use]
-pub fn check(tree: &Path, manifest: &Manifest, interpreter: &Interpreter) -> Vec<Misfit> {
+pub fn check<'a>(tree: &Path, paths: impl Iterator<Item = &'a str>, interpreter: &Interpreter) -> Vec<Misfit> {
     let environment = match environment(interpreter) {
         Ok(environment) => environment,
         Err(reason) => {
             return vec![Misfit::Unreadable {
-                path: manifest.python.interpreter.display().to_string(),
+                path: interpreter.path.display().to_string(),
                 reason,
             }];
         }
@@ -109,17 +110,12 @@ pub fn check(tree: &Path, manifest: &Manifest, interpreter: &Interpreter) -> Vec
         Ok(below) => below,
         Err(error) => return vec![unreadable("", &error)],
     };
-    let site = format!("lib/python{}/site-packages/", manifest.python.minor);
+    let site = format!("{}/", interpreter.site_packages().display());
     let is_metadata = |path: &str| {
         let inner = path.strip_prefix(&site).and_then(|rest| rest.strip_suffix("/METADATA"));
         inner.is_some_and(|directory| directory.ends_with(".dist-info") && !directory.contains('/'))
     };
-    let files: Vec<&str> = manifest
-        .files
-        .iter()
-        .map(|file| file.path.as_str())
-        .filter(|path| is_metadata(path))
-        .collect();
+    let files: Vec<&str> = paths.filter(|path| is_metadata(path)).collect();
     let (read, mut misfits): (Vec<Metadata>, Vec<Misfit>) =
         files.par_iter().partition_map(|path| match read(&below, path) {
             Ok(metadata) => rayon::iter::Either::Left(metadata),

@@ -18,6 +18,7 @@ use crate::lock::Lock;
 use crate::manifest::{BuilderRecord, Contested, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
 use crate::record::{self, Installed};
 use crate::relocate;
+use crate::requires;
 use crate::seal::{self, Contents};
 use crate::store::Store;
 
@@ -70,6 +71,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
         seal_tree(bench, &finished)?
     };
     let manifest = manifest(bench, &finished, installed, contents);
+    note_misfits(bench, &manifest)?;
     write_own(bench, &manifest)?;
     bench.request.interrupt.check()?;
     put_in_place(bench, &finished, &manifest)
@@ -96,6 +98,19 @@ fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<(Contents
     bench.begin(Stage::Seal)?;
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;
     Ok((contents, installed))
+}
+
+/// Says which distributions do not fit each other. It is no reason to refuse: locks that overrule somebody's too narrow
+/// requirement are made on purpose, and `verify` goes on telling.
+fn note_misfits(bench: &mut Bench<'_>, manifest: &Manifest) -> Result<(), Error> {
+    let paths = manifest.files.iter().map(|file| file.path.as_str());
+    let misfits = requires::check(&bench.staging.tree(), paths, bench.interpreter);
+    bench.staging.log.heading("distributions that do not fit each other")?;
+    for misfit in misfits {
+        bench.progress.report(Stage::Seal, &format!("note: {misfit}"));
+        bench.staging.log.line(&misfit.to_string())?;
+    }
+    Ok(())
 }
 
 /// Compares what is installed with what the lock demands.

@@ -37,7 +37,8 @@ pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> (R
     let interpreter = python(manifest, &mut report).filter(|found| found.minor == manifest.python.minor);
     match &interpreter {
         Some(interpreter) => {
-            let misfits = requires::check(&layout.on_disk(venv.path()), manifest, interpreter);
+            let paths = manifest.files.iter().map(|file| file.path.as_str());
+            let misfits = requires::check(&layout.on_disk(venv.path()), paths, interpreter);
             let finding = |misfit: Misfit| Finding::general(Code::Requirement, misfit.to_string());
             report.findings.extend(misfits.into_iter().map(finding));
         }

@@ -628,3 +628,5 @@ fn finds_host_modules_that_are_gone() {
     fs::remove_file(&target).unwrap();
     assert_eq!(host.found(), [format!("host-module {path}")]);
 }
+
+mod random;
