@@ -254,3 +254,107 @@ fn damaged_objects_are_listed() {
     fs::write(tree.join("bin/a"), "sbme").unwrap();
     assert_eq!(store.damaged().unwrap(), [Object::of(&files[2]).unwrap().name()]);
 }
+
+/// Mounts a new xfs for one run of a test of this program, in a mount namespace of its own: it ends with that.
+const ON_XFS: &str = "set -e; cd \"$1\"; truncate -s 400M image; mkfs.xfs -q -m reflink=1 image; mkdir mounted; \
+                      mount -o loop image mounted; export TMPDIR=\"$1/mounted\"; \
+                      exec \"$2\" --exact store::tests::shares_by_reflink --ignored";
+
+#[test]
+fn reflinks_are_used_where_the_file_system_has_them() {
+    let has = |program: &str| {
+        ["/usr/sbin", "/sbin"]
+            .iter()
+            .any(|place| Path::new(place).join(program).exists())
+    };
+    if !has("mkfs.xfs") || !Path::new("/dev/loop-control").exists() {
+        // tests/bin/host-setup installs the one; a container without loop devices can't run it.
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", ON_XFS, "sh"])
+        .arg(directory.path())
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).contains("1 passed"),
+        "{output:?}"
+    );
+}
+
+#[test]
+#[ignore = "run by reflinks_are_used_where_the_file_system_has_them, on a file system of its own"]
+fn shares_by_reflink() {
+    let used = |path: &Path| {
+        rustix::fs::syncfs(fs::File::open(path).unwrap()).unwrap();
+        let status = nix::sys::statvfs::statvfs(path).unwrap();
+        (status.blocks() - status.blocks_free()) * status.fragment_size()
+    };
+    let host = Host::new();
+    let store = Store::open(&host.layout).unwrap();
+    assert_eq!(store.sharing(), Sharing::Reflink);
+    let large = "0123456789abcdef".repeat(1 << 20);
+    let content = [("large", large.as_str()), ("bin/a", "program"), ("empty", "")];
+    let (one, files) = host.tree("one", &content);
+    store.share(&one, &files).unwrap();
+    let (two, _) = host.tree("two", &content);
+    let before = used(&two);
+    let time = fs::metadata(two.join("large")).unwrap().modified().unwrap();
+    let shared = store.share(&two, &files).unwrap();
+    assert_eq!((shared.files, shared.added, shared.damaged), (3, 0, 0));
+    let freed = before - used(&two);
+    assert!(freed > 15 << 20, "{freed} bytes of 16 MiB came free");
+    assert_eq!(fs::metadata(two.join("large")).unwrap().modified().unwrap(), time);
+    assert_eq!(fs::metadata(two.join("bin/a")).unwrap().mode() & 0o7777, 0o755);
+
+    // Each file has its own inode: what is written to one is not seen in another, nor in the store.
+    fs::write(two.join("bin/a"), "PROGRAM").unwrap();
+    assert_eq!(fs::read_to_string(one.join("bin/a")).unwrap(), "program");
+    assert_eq!(store.damaged().unwrap(), Vec::<String>::new());
+
+    // A damaged object is replaced, and lent to nobody before.
+    let object = Object::of(&files[1]).unwrap();
+    fs::write(store.path.join(object.name()), "sbmeone").unwrap();
+    let target = fs::File::open(&one).unwrap();
+    let spot = |path| Spot {
+        directory: target.as_fd(),
+        path,
+    };
+    assert_eq!(store.lend(&object, spot("new"), Check::Content).unwrap(), Lent::Damaged);
+    let (three, _) = host.tree("three", &content);
+    assert_eq!(store.share(&three, &files).unwrap().damaged, 1);
+    assert_eq!(fs::read_to_string(three.join("bin/a")).unwrap(), "program");
+    assert_eq!(store.lend(&object, spot("new"), Check::Content).unwrap(), Lent::Shared);
+    assert_eq!(fs::read_to_string(one.join("new")).unwrap(), "program");
+    assert_eq!(fs::metadata(one.join("new")).unwrap().mode() & 0o7777, 0o755);
+    // What nobody names goes.
+    assert_eq!(store.sweep(&host.layout).unwrap().objects, 3);
+}
+
+#[test]
+fn lending_looks_first_and_copies_what_is_full() {
+    let host = Host::new();
+    let store = host.store().with_max_links(2);
+    let (one, files) = host.tree("one", &[("a", "same")]);
+    store.share(&one, &files).unwrap();
+    let object = Object::of(&files[0]).unwrap();
+    let target = fs::File::open(&one).unwrap();
+    let lend = |path, check| {
+        let directory = target.as_fd();
+        store.lend(&object, Spot { directory, path }, check).unwrap()
+    };
+    // Nothing here was sealed: the time is not the one of sealing, so something was written.
+    assert_eq!(lend("b", Check::Metadata), Lent::Damaged);
+    assert_eq!(lend("b", Check::Content), Lent::Successor);
+    assert_eq!(fs::read_to_string(one.join("b")).unwrap(), "same");
+    assert_ne!(inode(&one.join("a")), inode(&one.join("b")));
+    assert_eq!(inode(&one.join("b")), inode(&store.path.join(object.name())));
+    fs::write(one.join("b"), "sbme").unwrap();
+    assert_eq!(lend("c", Check::Content), Lent::Damaged);
+    assert!(!one.join("c").exists());
+    fs::remove_file(store.path.join(object.name())).unwrap();
+    assert_eq!(lend("c", Check::Content), Lent::Missing);
+}
