@@ -71,8 +71,10 @@ fn with_uv(bench: &Bench<'_>, uv: &Path) -> Vec<Job> {
         "/dev/shm/wheels",
         "--require-hashes",
         "--no-build",
+        // What is unpacked is linked, not copied; the cache, of this run alone, goes when uv ends, and the links with it.
+        "--no-cache",
         "--link-mode",
-        "copy",
+        "hardlink",
     ]));
     sync.extend(words(&[
         "--python",
