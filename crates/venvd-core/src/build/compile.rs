@@ -5,14 +5,15 @@
 //! same on every host, each in a process that has compiled nothing yet: a fork of one that waits for that. How many run
 //! at a time, and in which order, has no say.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rayon::prelude::*;
 use venvd_fs::IoContext;
 
 use super::confine::{SETPRIV, UNSHARE};
+use super::interrupt::Interrupt;
 use super::log::Log;
 use crate::error::{Error, Step};
 use crate::interpreter::Interpreter;
@@ -35,6 +36,14 @@ struct Source {
     size: u64,
 }
 
+/// What to compile, and where to.
+struct Work<'a> {
+    from: &'a Path,
+    to: &'a Path,
+    batches: &'a [Vec<Source>],
+    interrupt: &'a Interrupt,
+}
+
 /// Why there is no bytecode.
 #[derive(Debug)]
 enum Failure {
@@ -54,12 +63,25 @@ impl From<io::Error> for Failure {
 /// bytecode, and are only noted in the log.
 ///
 /// Parsing runs no code of the sources; no environment, working directory, `site` or `.pth` has a say.
-pub(super) fn compile(tree: &Path, interpreter: &Interpreter, log: &mut Log) -> Result<(), Error> {
+pub(super) fn compile(
+    tree: &Path,
+    interpreter: &Interpreter,
+    log: &mut Log,
+    interrupt: &Interrupt,
+) -> Result<(), Error> {
     log.heading("compile")?;
     let tree = tree.canonicalize().at("look at", tree)?;
     let mut sources = Vec::new();
     find(&tree, &interpreter.site_packages(), &mut sources)?;
-    match run(&tree, &tree, &batches(sources), interpreter) {
+    let work = Work {
+        from: &tree,
+        to: &tree,
+        batches: &batches(sources),
+        interrupt,
+    };
+    let compiled = run(&work, interpreter);
+    interrupt.check()?;
+    match compiled {
         Ok(invalid) => {
             for line in invalid.lines() {
                 log.line(line)?;
@@ -107,7 +129,13 @@ pub fn recompile(
         path: file.path.clone(),
         size: file.size,
     });
-    run(&tree, &scratch, &batches(sources.collect()), interpreter).map_err(|failure| match failure {
+    let work = Work {
+        from: &tree,
+        to: &scratch,
+        batches: &batches(sources.collect()),
+        interrupt: &Interrupt::default(),
+    };
+    run(&work, interpreter).map_err(|failure| match failure {
         Failure::Start(source) => confine(source),
         Failure::Ended { status, said } => {
             let lines: Vec<&str> = said.lines().collect();
@@ -209,7 +237,7 @@ fn top(source: &Source) -> &str {
 }
 
 /// Compiles batches of sources below `from` to bytecode below `to`; returns what is said of those that are no Python.
-fn run(from: &Path, to: &Path, batches: &[Vec<Source>], interpreter: &Interpreter) -> Result<String, Failure> {
+fn run(work: &Work<'_>, interpreter: &Interpreter) -> Result<String, Failure> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     // In a PID namespace, so that no compiler outlives a killed build.
     let mut child = Command::new(SETPRIV)
@@ -218,7 +246,7 @@ fn run(from: &Path, to: &Path, batches: &[Vec<Source>], interpreter: &Interprete
         .arg(&interpreter.path)
         // Warnings of old escapes are the package's affair, and writing them takes time.
         .args(["-s", "-S", "-W", "ignore", "-c", DRIVER])
-        .args([from, to])
+        .args([work.from, work.to])
         .arg(jobs.to_string())
         .env_clear()
         .env("LC_ALL", "C.UTF-8")
@@ -230,24 +258,38 @@ fn run(from: &Path, to: &Path, batches: &[Vec<Source>], interpreter: &Interprete
         .stderr(Stdio::piped())
         .spawn()?;
     let input = child.stdin.take();
-    let (sent, output) = std::thread::scope(|scope| {
-        let sender = scope.spawn(move || input.map_or(Ok(()), |input| send(input, batches)));
-        let output = child.wait_with_output();
-        let sent = sender
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the sender panicked")));
-        (sent, output)
+    let (output, errors) = (child.stdout.take(), child.stderr.take());
+    let panicked = |_| Err(io::Error::other("a thread that speaks to it panicked"));
+    let (status, sent, said, complained) = std::thread::scope(|scope| {
+        let sender = scope.spawn(move || input.map_or(Ok(()), |input| send(input, work.batches)));
+        let said = scope.spawn(move || output.map_or(Ok(String::new()), hear));
+        let complained = scope.spawn(move || errors.map_or(Ok(String::new()), hear));
+        let status = work.interrupt.wait(&mut child, Child::kill);
+        (
+            status,
+            sender
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("the sender panicked"))),
+            said.join().unwrap_or_else(panicked),
+            complained.join().unwrap_or_else(panicked),
+        )
     });
-    let output = output?;
-    if !output.status.success() {
+    let status = status?;
+    if !status.success() {
         // Then it is no wonder if it did not read all.
         return Err(Failure::Ended {
-            status: output.status,
-            said: String::from_utf8_lossy(&output.stderr).into_owned(),
+            status,
+            said: complained?,
         });
     }
     sent?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(said?)
+}
+
+fn hear(mut pipe: impl Read) -> io::Result<String> {
+    let mut said = Vec::new();
+    pipe.read_to_end(&mut said)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 fn send(input: std::process::ChildStdin, batches: &[Vec<Source>]) -> io::Result<()> {

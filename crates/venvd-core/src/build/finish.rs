@@ -93,7 +93,7 @@ fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<(Contents
     placed.insert(relocate::write_own_files(&tree, &finished.venv, interpreter)?);
 
     bench.begin(Stage::Compile)?;
-    compile::compile(&tree, interpreter, &mut bench.staging.log)?;
+    compile::compile(&tree, interpreter, &mut bench.staging.log, &bench.request.interrupt)?;
 
     bench.begin(Stage::Seal)?;
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;

@@ -50,6 +50,16 @@ fn bytecode(tree: &Path, interpreter: &Interpreter) -> BTreeMap<String, Vec<u8>>
     found
 }
 
+fn run_all(from: &Path, to: &Path, batches: &[Vec<Source>]) -> Result<String, Failure> {
+    let work = Work {
+        from,
+        to,
+        batches,
+        interrupt: &Interrupt::default(),
+    };
+    run(&work, &interpreter())
+}
+
 #[test]
 fn bytecode_is_that_of_py_compile_in_whatever_order() {
     let interpreter = interpreter();
@@ -67,18 +77,18 @@ fn bytecode_is_that_of_py_compile_in_whatever_order() {
     );
     let mut plan = batches(sources(tree.path(), &interpreter));
     assert!(plan.len() > 5, "{}", plan.len());
-    assert_eq!(run(tree.path(), tree.path(), &plan, &interpreter).unwrap(), "");
+    assert_eq!(run_all(tree.path(), tree.path(), &plan).unwrap(), "");
     let made = bytecode(tree.path(), &interpreter);
     assert_eq!(made.len(), plan.iter().map(Vec::len).sum::<usize>());
 
     // The other way around, and all in another grouping.
     let other = tempfile::tempdir().unwrap();
     plan.reverse();
-    run(tree.path(), other.path(), &plan, &interpreter).unwrap();
+    run_all(tree.path(), other.path(), &plan).unwrap();
     assert!(made == bytecode(other.path(), &interpreter));
     let one: Vec<Source> = plan.concat();
     let other = tempfile::tempdir().unwrap();
-    run(tree.path(), other.path(), &[one], &interpreter).unwrap();
+    run_all(tree.path(), other.path(), &[one]).unwrap();
     assert!(made == bytecode(other.path(), &interpreter));
 
     // And as Python's own tool makes it, each file in a process of its own, as far as there is time.
@@ -109,7 +119,7 @@ fn a_second_compile_finds_what_is_not_its_own() {
     fs::write(site.join("template.py"), "class ${name}: pass\n").unwrap();
     fs::write(site.join("x.py.py"), "").unwrap();
     let plan = batches(sources(tree.path(), &interpreter));
-    let said = run(tree.path(), tree.path(), &plan, &interpreter).unwrap();
+    let said = run_all(tree.path(), tree.path(), &plan).unwrap();
     assert!(
         said.contains("template.py: SyntaxError: ") && said.lines().count() == 1,
         "{said}"
@@ -182,13 +192,12 @@ fn batches_depend_on_neighbours_only() {
 
 #[test]
 fn what_ends_the_compiler_is_told() {
-    let interpreter = interpreter();
     let tree = tempfile::tempdir().unwrap();
     let missing = Source {
         path: format!("{SITE}/missing.py"),
         size: 1,
     };
-    match run(tree.path(), tree.path(), &[vec![missing]], &interpreter) {
+    match run_all(tree.path(), tree.path(), &[vec![missing]]) {
         Err(Failure::Ended { said, .. }) => {
             assert!(
                 said.contains("missing.py") && said.contains("a compiler ended with 1"),
