@@ -31,19 +31,23 @@ pub(super) fn rows(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
     let fixture = Fixture::ensure(say)?;
     let wants = |part| options.wants("core", part);
     let mut rows = Vec::new();
+    let mut add = |say: Say<'_>, row: Row| {
+        say(&row.line());
+        rows.push(row);
+    };
     if wants("sealing") {
-        rows.push(build::sealing(&fixture, options, say)?);
+        let row = build::sealing(&fixture, options, say)?;
+        add(say, row);
     }
-    if ["disk", "no-op", "verify", "placing", "import"]
-        .into_iter()
-        .all(|part| !wants(part))
-    {
+    if PARTS.into_iter().all(|part| part == "sealing" || !wants(part)) {
         return Ok(rows);
     }
     say("nova in two point releases");
     let host = fixture.host("host")?;
     let (venv, disk) = store::second_release(&fixture, &host)?;
-    rows.extend(wants("disk").then_some(disk));
+    if wants("disk") {
+        add(say, disk);
+    }
     let site = Site {
         fixture: &fixture,
         options,
@@ -51,20 +55,18 @@ pub(super) fn rows(options: &Options, say: Say<'_>) -> Result<Vec<Row>> {
         venv,
     };
     if wants("no-op") {
-        say("a build of what is there");
-        rows.push(build::no_op(&site)?);
+        add(say, build::no_op(&site)?);
     }
     if wants("verify") {
-        say("verify");
-        rows.extend(verify::rows(&site)?);
+        for row in verify::rows(&site)? {
+            add(say, row);
+        }
     }
     if wants("placing") {
-        say("placing");
-        rows.push(store::placing(&site)?);
+        add(say, store::placing(&site)?);
     }
     if wants("import") {
-        say("import");
-        rows.push(import::row(&site)?);
+        add(say, import::row(&site)?);
     }
     Ok(rows)
 }

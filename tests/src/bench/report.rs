@@ -49,6 +49,13 @@ fn line(row: &Row) -> [String; 6] {
     ]
 }
 
+impl Row {
+    /// Returns the row by itself.
+    pub(super) fn line(&self) -> String {
+        line(self).join("  ")
+    }
+}
+
 fn value(figure: f64, unit: &str) -> String {
     let digits = if figure < 10.0 { 3 } else { 1 };
     format!("{figure:.digits$} {unit}")

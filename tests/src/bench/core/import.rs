@@ -26,7 +26,7 @@ pub(super) fn row(site: &Site<'_>) -> Result<Row> {
         Side::new("venvd", || processor(&mut import(&ours))),
         Side::new("uv", || processor(&mut import(&uv))),
     ];
-    let rounds = contest(sides, site.options.samples * 4 + 1)?;
+    let rounds = contest(sides, site.options.samples * 2 + 1)?;
     Ok(Row::against("import nova.cmd.compute", "s", &rounds.paired(1), IMPORT).how(
         "processor time (user and system) of a python that imports it as nobody, who can't write bytecode, page cache \
          warm; the ratio is the median of the rounds' ratios",

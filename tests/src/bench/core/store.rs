@@ -145,7 +145,7 @@ pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
             Side::new("cp -al", cp),
             Side::new("hashed", hashed),
         ],
-        site.options.samples * 2,
+        site.options.samples,
     )?;
     remove(&copy)?;
     remove(&tree)?;
