@@ -242,6 +242,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A module of the host can't be linked.
+    #[error("the host module {module} {reason}")]
+    HostModule {
+        /// The module, as declared.
+        module: String,
+        /// What is wrong, as it reads after its name.
+        reason: String,
+    },
     /// The venv is in force, asked for, or the way back.
     #[error("{venv} is {role}: the {role} link of {} leads to it; activate another venv first", .venv.app())]
     Linked {
@@ -476,6 +484,7 @@ impl Error {
             Self::Tree(_) => "hostile-tree",
             Self::NotAsLocked { .. } => "not-as-locked",
             Self::Relocation { .. } => "relocation",
+            Self::HostModule { .. } => "host-module",
             Self::Linked { .. } => "linked",
             Self::Pending { .. } => "pending",
             Self::InUse { .. } => "in-use",

@@ -3,6 +3,7 @@
 //! Root runs code from a sealed venv, so nothing that a package brought is ever executed here as uid 0: downloads and
 //! installing run as a fresh unprivileged user ([`mod@build`]), root only copies, rewrites and hashes what they left.
 //!
+//! - [`host_modules`]: modules of the host's Python in a venv
 //! - [`interpreter`]: the Python that a venv is bound to
 //! - [`lock`]: requirements with hashes, and their digest
 //! - [`mod@build`]: from a lock to a sealed venv
@@ -24,6 +25,7 @@ pub mod diff;
 pub mod doctor;
 mod error;
 pub mod hold;
+pub mod host_modules;
 pub mod install;
 pub mod interpreter;
 pub mod list;

@@ -9,13 +9,14 @@ use venvd_fs::beneath::Copied;
 use venvd_fs::lock::Lock as FileLock;
 use venvd_fs::{IoContext, atomic};
 
-use super::confine::{Hooks, Left};
+use super::confine::{Hooks, Job, Left};
 use super::install;
 use super::plan::Plan;
 use super::{Amount, Bench, Built, Outcome, Stage, Unit, compile};
-use crate::error::Error;
+use crate::error::{Error, Step};
+use crate::host_modules::Host;
 use crate::lock::Lock;
-use crate::manifest::{BuilderRecord, Contested, FORMAT, LOG, LockRecord, Manifest, PATH, Python};
+use crate::manifest::{BuilderRecord, Contested, FORMAT, HostModule, LOG, LockRecord, Manifest, PATH, Python};
 use crate::record::{self, Installed};
 use crate::relocate;
 use crate::requires;
@@ -28,6 +29,13 @@ pub(super) struct Finished<'a> {
     pub(super) venv: VenvPath,
     pub(super) lock: Lock,
     pub(super) builder: BuilderRecord,
+}
+
+/// What is known of a tree that has all but its manifest.
+struct Sealed {
+    contents: Contents,
+    installed: Installed,
+    host_modules: Vec<HostModule>,
 }
 
 /// Makes root's own copy of what was installed, seals it, and puts it in place.
@@ -53,7 +61,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
         Stage::Copy,
         &format!("{} files, {} MiB", copied.files, copied.bytes >> 20),
     );
-    let (contents, installed) = if crate::space::has(&tree, copied.bytes)? {
+    let sealed = if crate::space::has(&tree, copied.bytes)? {
         // Both wait for the disk, and compiling does not.
         std::thread::scope(|scope| {
             let removal = scope.spawn(|| left.remove().and_then(|()| sync(&tree)));
@@ -70,7 +78,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
         left.remove()?;
         seal_tree(bench, &finished)?
     };
-    let manifest = manifest(bench, &finished, installed, contents);
+    let manifest = manifest(bench, &finished, sealed);
     note_misfits(bench, &manifest)?;
     write_own(bench, &manifest)?;
     bench.request.interrupt.check()?;
@@ -78,7 +86,7 @@ pub(super) fn finish(bench: &mut Bench<'_>, finished: Finished<'_>, left: Left) 
 }
 
 /// Makes of root's copy a tree that has all but its manifest.
-fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<(Contents, Installed), Error> {
+fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<Sealed, Error> {
     let (tree, interpreter) = (bench.staging.tree(), bench.interpreter);
     bench.begin(Stage::Relocate)?;
     let mut placed = relocate::relocate(&tree, &finished.venv, interpreter)?;
@@ -96,8 +104,39 @@ fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<(Contents
     compile::compile(&tree, interpreter, &mut bench.staging.log, &bench.request.interrupt)?;
 
     bench.begin(Stage::Seal)?;
+    let host_modules = host_modules(bench, finished, &installed)?;
     let contents = seal::contents(&tree, interpreter, &installed, &placed)?;
-    Ok((contents, installed))
+    Ok(Sealed {
+        contents,
+        installed,
+        host_modules,
+    })
+}
+
+/// Links the modules of the host that the definition names, and sees that the venv's own Python can import them.
+fn host_modules(
+    bench: &mut Bench<'_>,
+    finished: &Finished<'_>,
+    installed: &Installed,
+) -> Result<Vec<HostModule>, Error> {
+    let declared = &bench.request.app.build.host_modules;
+    let names: Vec<String> = declared.iter().map(|name| name.as_str().to_owned()).collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tree = bench.staging.tree();
+    let linked = Host::of(bench.interpreter).link(&tree, &names, &installed.distributions)?;
+    let mut phase = bench.phase(Step::Check)?;
+    phase.show_at(&tree, &finished.venv.path());
+    let code = format!("import {}", names.join(", "));
+    let job = Job {
+        name: "python",
+        program: finished.venv.bin().join("python"),
+        arguments: ["-I", "-B", "-c", &code].map(Into::into).to_vec(),
+        environment: Vec::new(),
+    };
+    bench.run(phase, &[job])?.remove()?;
+    Ok(linked)
 }
 
 /// Says which distributions do not fit each other. It is no reason to refuse: locks that overrule somebody's too narrow
@@ -142,7 +181,12 @@ fn compare(installed: &Installed, lock: &Lock) -> Result<(), Error> {
     }
 }
 
-fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed, contents: Contents) -> Manifest {
+fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, sealed: Sealed) -> Manifest {
+    let Sealed {
+        contents,
+        installed,
+        host_modules,
+    } = sealed;
     let interpreter = bench.interpreter;
     let name = finished.venv.name();
     // A clock before 1970 is wrong anyhow.
@@ -173,7 +217,7 @@ fn manifest(bench: &Bench<'_>, finished: &Finished<'_>, installed: Installed, co
         platform: interpreter.platform.clone(),
         arch: interpreter.arch.clone(),
         glibc: installed.glibc.map(|(major, minor)| format!("{major}.{minor}")),
-        host_modules: Vec::new(),
+        host_modules,
         distributions: installed.distributions,
         programs: contents.programs,
         uncompiled: contents.uncompiled,

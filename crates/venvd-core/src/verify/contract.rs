@@ -46,9 +46,28 @@ pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> (R
             .notes
             .push("without its python it can't be told whether its distributions fit each other".to_owned()),
     }
-    host_modules(layout, venv, manifest, &mut report);
+    match &interpreter {
+        Some(interpreter) if layout.root().is_host() => ask_for_host_modules(manifest, interpreter, &mut report),
+        // Another root's are not those that this system's python finds.
+        _ => host_modules(layout, venv, manifest, &mut report),
+    }
     report.findings.extend(prefixes(layout, venv, manifest));
     (report, interpreter)
+}
+
+/// Checks that the interpreter still finds its modules where the venv has them, fit and root's own.
+fn ask_for_host_modules(manifest: &Manifest, interpreter: &Interpreter, report: &mut Report) {
+    match crate::host_modules::check(manifest, interpreter) {
+        Ok(problems) => report
+            .findings
+            .extend(problems.into_iter().map(|problem| match problem.link {
+                Some(link) => Finding::of(Code::HostModule, &link, problem.message),
+                None => Finding::general(Code::HostModule, problem.message),
+            })),
+        Err(error) => report
+            .findings
+            .push(Finding::general(Code::HostModule, venvd_fs::report(&error))),
+    }
 }
 
 /// Checks that what links to modules of the host's Python lead to is still there.

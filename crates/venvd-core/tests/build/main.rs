@@ -5,6 +5,8 @@ mod hostile;
 #[cfg(test)]
 mod locks;
 #[cfg(test)]
+mod reproducible;
+#[cfg(test)]
 mod sdists;
 #[cfg(test)]
 mod sealing;
