@@ -40,16 +40,13 @@ pub(super) fn second_release(fixture: &Fixture, host: &Host) -> Result<(VenvPath
     let second = fixture.build(host, second, &mut Silent)?;
     let took = disk(&host.root)? - before;
 
-    let known: HashSet<String> = host
-        .manifest(&first)?
-        .files
-        .into_iter()
-        .map(|file| file.blake3)
-        .collect();
+    let known: HashSet<_> = host.manifest(&first)?.files.into_iter().map(content_of).collect();
     let mut new = HashMap::new();
     for file in host.manifest(&second)?.files {
-        if !known.contains(&file.blake3) {
-            new.insert(file.blake3, file.size.div_ceil(CLUSTER) * CLUSTER);
+        let size = file.size.div_ceil(CLUSTER) * CLUSTER;
+        let content = content_of(file);
+        if !known.contains(&content) {
+            new.insert(content, size);
         }
     }
     let content: u64 = new.values().sum();
@@ -69,6 +66,11 @@ pub(super) fn second_release(fixture: &Fixture, host: &Host) -> Result<(VenvPath
         whole as f64 / MEGABYTE,
     ));
     Ok((second, row))
+}
+
+/// Returns what two files must have in common to be one: content and mode. What names its venv's place is never shared.
+fn content_of(file: venvd_core::manifest::File) -> (String, u32, Option<String>) {
+    (file.blake3, file.mode, file.placed.then_some(file.path))
 }
 
 /// Returns what a venv's own inodes take: directories, links, and venvd's own files.
