@@ -12,7 +12,7 @@ use venvd_fs::{IoContext, atomic};
 use super::confine::{Hooks, Job, Left};
 use super::install;
 use super::plan::Plan;
-use super::{Amount, Bench, Built, Outcome, Stage, Unit, compile};
+use super::{Amount, Bench, Built, Outcome, Stage, Unit, compile, contest};
 use crate::error::{Error, Step};
 use crate::host_modules::Host;
 use crate::lock::Lock;
@@ -93,6 +93,8 @@ fn seal_tree(bench: &mut Bench<'_>, finished: &Finished<'_>) -> Result<Sealed, E
     let installed = record::update(&tree, &interpreter.site_packages(), &placed)?;
     placed.extend(installed.placed.iter().cloned());
     compare(&installed, &finished.lock)?;
+    let wheels = bench.staging.wheels();
+    contest::settle(&tree, &wheels, (&installed, interpreter), &mut bench.staging.log)?;
     let pruned = relocate::prune(&tree, &installed)?;
     bench.staging.log.heading("files of no distribution, left out")?;
     for path in pruned {

@@ -12,6 +12,7 @@ use crate::lock::Lock;
 
 mod compile;
 mod confine;
+mod contest;
 mod environment;
 mod fetch;
 mod finish;

@@ -143,6 +143,22 @@ fn which_of_two_distributions_has_a_file_is_told() {
         .collect();
     assert_eq!(contested, ["same.py"]);
     assert_eq!(manifest.contested[0].distributions, ["aa", "bb"]);
+    let tree = host.layout.on_disk(venv.path());
+    assert_eq!(
+        fs::read_to_string(tree.join(&manifest.contested[0].path)).unwrap(),
+        "B = 1\n"
+    );
+    // pip installs in the order of the lock: now the other one comes last.
+    host.write(
+        "/lock.txt",
+        &lock.lines().rev().map(|line| format!("{line}\n")).collect::<String>(),
+    );
+    let again = host.build(Some("2")).unwrap().venv;
+    let tree = host.layout.on_disk(again.path());
+    assert_eq!(
+        fs::read_to_string(tree.join(&manifest.contested[0].path)).unwrap(),
+        "B = 1\n"
+    );
 }
 
 /// A module of Debian's python3-dbus or python3-apt, whichever this system has.
