@@ -651,4 +651,77 @@ mod tests {
         result.unwrap();
         assert_eq!(said, "a\tb\u{fffd}]0;title\u{fffd}\u{fffd}2J\u{e9}\u{fffd}\n");
     }
+
+    #[test]
+    fn a_tree_is_tried_in_its_final_place_and_can_not_be_changed() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path().join("tree");
+        fs::create_dir(&tree).unwrap();
+        fs::write(tree.join("file"), "content").unwrap();
+        let place = Path::new("/var/lib/venvd/venvs/demo/not-there");
+        let mut log = Log::begin(directory.path().join("log"), directory.path().join("kept")).unwrap();
+        let interrupt = Interrupt::default();
+        let layout = Layout::new(Root::at(directory.path()));
+        let confined = Confined::new(&layout, directory.path(), &interrupt).unwrap();
+        let mut phase = confined.phase(Step::Check).unwrap();
+        phase.show_at(&tree, place);
+        let script = format!("cat {0}/file >said; ! touch {0}/new 2>/dev/null", place.display());
+        let job = Job {
+            name: "sh",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+            environment: Vec::new(),
+        };
+        let mut ears = Ears {
+            log: &mut log,
+            progress: &mut Silent,
+        };
+        let left = phase.run(&[job], &mut ears).unwrap();
+        assert_eq!(left.read("said").unwrap(), b"content");
+        assert!(!tree.join("new").exists() && !place.exists());
+    }
+
+    #[test]
+    fn an_interrupt_ends_a_step_and_removes_what_it_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut log = Log::begin(directory.path().join("log"), directory.path().join("kept")).unwrap();
+        let interrupt = Interrupt::default();
+        let layout = Layout::new(Root::at(directory.path()));
+        let confined = Confined::new(&layout, directory.path(), &interrupt).unwrap();
+        let job = Job {
+            name: "sh",
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), "echo begun; setsid sleep 3000 & sleep 3000".into()],
+            environment: Vec::new(),
+        };
+        /// Raises the interrupt when the program has begun.
+        struct Raise(Interrupt);
+        impl Progress for Raise {
+            fn report(&mut self, _: Stage, _: &str) {}
+
+            fn heard(&mut self, _: Stage, line: &str) {
+                if line == "begun" {
+                    self.0.raise(2);
+                }
+            }
+        }
+        let phase = confined.phase(Step::Install).unwrap();
+        let work = phase.work();
+        let mut ears = Ears {
+            log: &mut log,
+            progress: &mut Raise(interrupt.clone()),
+        };
+        let error = phase.run(&[job], &mut ears).unwrap_err();
+        assert_eq!(error.code(), "interrupted", "{error}");
+        assert!(!work.exists());
+        assert_eq!(
+            confined
+                .phase(Step::Install)
+                .unwrap()
+                .run(&[], &mut ears)
+                .unwrap_err()
+                .code(),
+            "interrupted"
+        );
+    }
 }
