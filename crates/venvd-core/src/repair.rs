@@ -14,7 +14,7 @@ use venvd_fs::lock::Lock as FileLock;
 
 use crate::build::{Progress, Stage};
 use crate::error::Error;
-use crate::manifest::{File, Manifest};
+use crate::manifest::{File, LOG, Manifest, PATH};
 use crate::store::Store;
 use crate::verify::{self, Code, Cure, Finding};
 use crate::{list, space};
@@ -82,12 +82,7 @@ pub fn repair(
     let beyond: Vec<String> = report
         .findings
         .iter()
-        .filter(|finding| {
-            matches!(
-                finding.code,
-                Code::NotSealed | Code::Manifest | Code::Chain | Code::Mount
-            )
-        })
+        .filter(|finding| is_beyond(finding))
         .map(ToString::to_string)
         .collect();
     if !beyond.is_empty() {
@@ -117,6 +112,16 @@ pub fn repair(
     Ok(repaired)
 }
 
+/// Returns whether a finding makes all else that is found worth nothing: a manifest that others could have written says
+/// no more what was sealed.
+fn is_beyond(finding: &Finding) -> bool {
+    match finding.code {
+        Code::NotSealed | Code::Manifest | Code::Chain | Code::Mount => true,
+        Code::Owner | Code::Writable => finding.path.as_deref() == Some(PATH),
+        _ => false,
+    }
+}
+
 /// What is to be done, by the paths of the manifest.
 #[derive(Debug, Default)]
 struct Plan<'a> {
@@ -124,6 +129,8 @@ struct Plan<'a> {
     links: BTreeSet<&'a str>,
     directories: BTreeSet<&'a str>,
     remove: Vec<&'a str>,
+    /// Of venvd's own files, which no manifest lists.
+    own: BTreeSet<&'a str>,
 }
 
 impl<'a> Plan<'a> {
@@ -138,6 +145,9 @@ impl<'a> Plan<'a> {
             };
             match finding.code.cure() {
                 Cure::Elsewhere => {}
+                Cure::PutBack | Cure::Attributes if matches!(path, PATH | LOG) => {
+                    plan.own.insert(path);
+                }
                 Cure::Remove => plan.remove.push(path),
                 // A file with other attributes gets a new inode too: somebody else may have it open for writing.
                 Cure::PutBack | Cure::Attributes if files.contains_key(path) => {
@@ -156,7 +166,14 @@ impl<'a> Plan<'a> {
     }
 
     fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.links.is_empty() && self.directories.is_empty() && self.remove.is_empty()
+        let Self {
+            files,
+            links,
+            directories,
+            remove,
+            own,
+        } = self;
+        files.is_empty() && links.is_empty() && directories.is_empty() && remove.is_empty() && own.is_empty()
     }
 }
 
@@ -199,7 +216,7 @@ impl Work<'_> {
                 rebuild: failed,
             });
         }
-        space::require(&self.layout.staging(), plan.files.iter().map(|file| file.size).sum())?;
+        space::require(&self.layout.venvs(), plan.files.iter().map(|file| file.size).sum())?;
         let _store = FileLock::exclusive(&self.layout.store_lock())?;
         let tree = Tree::open(&self.layout.on_disk(self.venv.path()))?;
         let mender = Mender {
@@ -217,7 +234,10 @@ impl Work<'_> {
             path: path.to_owned(),
             origin,
         };
-        let by_hand = plan.directories.iter().chain(&plan.links);
+        for path in &plan.own {
+            mender.own(path)?;
+        }
+        let by_hand = plan.directories.iter().chain(&plan.links).chain(&plan.own);
         repaired
             .mended
             .extend(by_hand.map(|path| mended(path, Origin::Manifest)));
@@ -281,4 +301,45 @@ impl Work<'_> {
 /// Returns a path's directory, relative to the tree.
 fn parent_of(path: &str) -> PathBuf {
     Path::new(path).parent().map(Path::to_owned).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::Silent;
+    use crate::verify::tests::Host;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn own_files_with_another_mode_stay_what_they_are() {
+        let host = Host::new();
+        for (path, mode) in [(PATH, 0o600), (LOG, 0o644)] {
+            fs::set_permissions(host.path(path), fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let before = fs::read(host.path(PATH)).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        assert_eq!(repaired.left, []);
+        assert_eq!(fs::read(host.path(PATH)).unwrap(), before);
+        assert_eq!(fs::read_to_string(host.path(LOG)).unwrap(), "built\n");
+    }
+
+    #[test]
+    fn something_in_the_place_of_the_log_goes() {
+        let host = Host::new();
+        fs::remove_file(host.path(LOG)).unwrap();
+        fs::create_dir(host.path(LOG)).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        assert_eq!(repaired.left, []);
+        assert!(!host.path(LOG).exists());
+    }
+
+    #[test]
+    fn a_manifest_that_others_could_write_is_not_believed() {
+        let host = Host::new();
+        fs::set_permissions(host.path(PATH), fs::Permissions::from_mode(0o666)).unwrap();
+        let error = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap_err();
+        assert_eq!(error.code(), "irreparable", "{error}");
+        assert!(Manifest::load(&host.path("")).is_ok());
+    }
 }

@@ -15,7 +15,7 @@ use venvd_fs::beneath::Tree;
 use super::supply::{Found, Supply};
 use super::{Origin, parent_of};
 use crate::error::Error;
-use crate::manifest::{File, Manifest};
+use crate::manifest::{File, LOG, Manifest};
 use crate::place::{set_link_time, split};
 use crate::seal::sealed_times;
 use crate::store::{Check, Lent, Object, Spot, Store, create, hash, hash_into};
@@ -40,17 +40,23 @@ impl Mender<'_> {
             let path = if *path == "." { "" } else { *path };
             let directory = self.directory(Path::new(path))?;
             let on_disk = self.tree.path().join(path);
-            let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-            std::os::unix::fs::fchown(&directory, Some(owner.0), Some(owner.1)).at("set the owner of", &on_disk)?;
-            for list in ACCESS_LISTS {
-                match rustix::fs::fremovexattr(&directory, list) {
-                    Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
-                    Err(error) => return Err(error).at("remove the access list of", &on_disk)?,
-                }
-            }
+            give_to_us(&directory, &on_disk)?;
             rustix::fs::fchmod(&directory, Mode::from_raw_mode(0o755)).at("set the mode of", &on_disk)?;
             self.set_time(&directory, &on_disk)?;
         }
+        Ok(())
+    }
+
+    /// Gives venvd's own files back to root; what lies in the log's place and is no file is removed.
+    pub(super) fn own(&self, path: &str) -> Result<(), Error> {
+        let on_disk = self.tree.path().join(path);
+        let (file, mode) = match self.tree.file(Path::new(path)) {
+            Ok(file) => (file, if path == LOG { 0o600 } else { 0o644 }),
+            Err(_) if path == LOG => return self.remove(path),
+            Err(error) => return Err(error.into()),
+        };
+        give_to_us(&file, &on_disk)?;
+        rustix::fs::fchmod(&file, Mode::from_raw_mode(mode)).at("set the mode of", &on_disk)?;
         Ok(())
     }
 
@@ -202,6 +208,19 @@ impl Mender<'_> {
     fn set_time(&self, directory: &OwnedFd, on_disk: &Path) -> Result<(), Error> {
         Ok(rustix::fs::futimens(directory, &sealed_times()).at("set the time of", on_disk)?)
     }
+}
+
+/// Takes a file or directory from whoever else it belongs to or is open to.
+fn give_to_us(file: impl AsFd, on_disk: &Path) -> Result<(), Error> {
+    let owner = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    std::os::unix::fs::fchown(&file, Some(owner.0), Some(owner.1)).at("set the owner of", on_disk)?;
+    for list in ACCESS_LISTS {
+        match rustix::fs::fremovexattr(&file, list) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(error) => return Err(error).at("remove the access list of", on_disk)?,
+        }
+    }
+    Ok(())
 }
 
 /// Removes whatever lies under a name; nothing is fine.

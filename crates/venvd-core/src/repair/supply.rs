@@ -9,6 +9,7 @@ use venvd_fs::beneath::Tree;
 
 use super::Origin;
 use crate::error::Error;
+use crate::install::source::{MAX_MANIFEST, MAX_PLACED};
 use crate::list;
 use crate::manifest::{File, Manifest};
 use crate::relocate;
@@ -56,7 +57,7 @@ impl Supply {
         };
         let manifest = place
             .tree
-            .read(Path::new(crate::manifest::PATH), MAX_FILE)
+            .read(Path::new(crate::manifest::PATH), MAX_MANIFEST)
             .ok()
             .and_then(|text| Manifest::parse(&text).ok());
         if let Some(manifest) = manifest {
@@ -89,9 +90,6 @@ impl Supply {
     }
 }
 
-/// A venv's largest file: a shared library, or the manifest.
-const MAX_FILE: u64 = 4 << 30;
-
 /// Content that is right.
 pub(super) enum Found<'a> {
     File(std::fs::File),
@@ -108,7 +106,7 @@ impl Place {
         }
         // A tree that is damaged itself may have none.
         let tree = &self.tree;
-        let mut read = |file: &File| Ok(tree.read(Path::new(&file.path), MAX_FILE)?);
+        let mut read = |file: &File| Ok(tree.read(Path::new(&file.path), MAX_PLACED)?);
         if let Ok(moved) = relocate::move_to(manifest, venv, &mut read) {
             self.placed = moved.contents;
         }
