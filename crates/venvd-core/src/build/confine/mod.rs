@@ -16,12 +16,12 @@ mod user;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use venvd_app::Layout;
-use venvd_fs::beneath::{self, Choice, Copied, Kind};
+use venvd_fs::beneath::{self, Choice, Copied, Kind, Tree};
 use venvd_fs::{IoContext, atomic};
 
 use super::interrupt::Interrupt;
@@ -48,6 +48,12 @@ const RUN: &str = "/run";
 /// Where a phase's directory appears to its programs. The same for every build, so that nothing of the real path gets
 /// into what they write.
 pub(crate) const INSIDE: &str = "/dev/shm/venvd";
+
+/// The longest line of output that is taken as one.
+const MAX_LINE: u64 = 64 << 10;
+
+/// The largest file that root reads whole: a lock, or a resolver's report, which for nova has 2 MiB.
+const MAX_READ: u64 = 256 << 20;
 
 /// Whether a step may talk to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -450,9 +456,7 @@ pub(super) struct Left {
 impl Left {
     /// Reads a file that the phase left in its own directory: never through a link.
     pub(super) fn read(&self, name: &str) -> Result<Vec<u8>, Error> {
-        let path = self.path(name);
-        let missing = || io::Error::from(io::ErrorKind::NotFound);
-        Ok(atomic::read(&path)?.ok_or_else(missing).at("read", &path)?)
+        Ok(Tree::open(&self.path(""))?.read(Path::new(name), MAX_READ)?)
     }
 
     /// Copies a directory that the phase left to root's own new files in `to`, as [`beneath::copy_tree`].
@@ -506,13 +510,21 @@ fn names(jobs: &[Job]) -> String {
 /// Passes on what a program says, line by line, until it and all that it started have closed their output.
 fn hear(reader: PipeReader, stage: Stage, ears: &mut Ears<'_>) -> Result<(), Error> {
     let mut listener = Listener::new(stage);
-    for line in BufReader::new(reader).split(b'\n') {
-        let line = line.at("read the output of a program for", ears.log.path())?;
+    let mut reader = BufReader::new(reader);
+    loop {
+        let mut line = Vec::new();
+        // In pieces, where it never ends: it is not us who decide how much a program says.
+        let mut piece = (&mut reader).take(MAX_LINE);
+        piece
+            .read_until(b'\n', &mut line)
+            .at("read the output of a program for", ears.log.path())?;
+        if line.is_empty() {
+            return Ok(());
+        }
         let line = printable(&String::from_utf8_lossy(&line));
         ears.log.line(&line)?;
         listener.hear(&line, ears.progress);
     }
-    Ok(())
 }
 
 /// Returns a line without what a terminal would take for an order: an index says what it likes, and it is root who reads
@@ -641,6 +653,17 @@ mod tests {
             "echo 'cp: No space left on device'; exit 1",
         );
         assert_eq!(result.unwrap_err().code(), "no-space");
+    }
+
+    #[test]
+    fn what_a_step_leaves_and_says_has_limits() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = "truncate -s 100G lock.txt; head -c 300000 /dev/zero | tr '\\0' x; echo; echo end";
+        let (result, said) = run(directory.path(), Step::Lock, script);
+        let left = result.unwrap();
+        let text = venvd_fs::report(&left.read("lock.txt").unwrap_err());
+        assert!(text.contains("larger"), "{text}");
+        assert!(said.lines().count() == 6 && said.ends_with("\nend\n"), "{}", said.len());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) const STARTED: &str = ".started";
 
 /// How the script begins. Its standard input is a pipe that the build holds open: when that ends, however it does, so does
 /// all that the script has started.
-const LIFE_LINE: &str = "set -eu\nexec 3<&0 </dev/null\n{ read -r _ <&3 || :; kill -KILL -1; } &\nexec 3<&-\n";
+const LIFE_LINE: &str = "exec 3<&0 </dev/null\n{ read -r _ <&3 || :; kill -KILL -1; } &\nexec 3<&-\n";
 
 /// What a phase must be out of, as `/proc/self/ns` names it: `mnt:[4026531841]`.
 #[derive(Debug, Default)]
@@ -29,9 +29,10 @@ pub(super) struct Outside(pub(super) Vec<String>);
 /// Before anything else it makes sure that it is confined: systemd leaves out what a kernel or container can't do
 /// (`PrivateNetwork=` in systemd.exec(5): "might be impossible"), with no more than a line in the journal.
 pub(super) fn render(jobs: &[Job], outside: &Outside) -> Vec<u8> {
-    let mut script = LIFE_LINE.as_bytes().to_vec();
-    script.extend_from_slice(b"refuse() { echo \"venvd: $1\"; exit 99; }\n");
+    let mut script = b"set -eu\nrefuse() { echo \"venvd: $1\"; exit 99; }\n".to_vec();
+    // Before the life line, which as root would end all of the system.
     script.extend_from_slice(b"[ \"$(id -u)\" != 0 ] || refuse 'this runs as root'\n");
+    script.extend_from_slice(LIFE_LINE.as_bytes());
     script
         .extend_from_slice(b"grep -q '^CapPrm:[[:space:]]*0*$' /proc/self/status || refuse 'this has capabilities'\n");
     for namespace in &outside.0 {
@@ -112,6 +113,13 @@ mod tests {
             .unwrap();
         let expected: String = words.iter().map(|word| format!("<{word}>")).collect();
         assert_eq!(String::from_utf8(said.stdout).unwrap(), expected);
+    }
+
+    #[test]
+    fn root_is_refused_before_anything_is_started() {
+        let script = String::from_utf8(render(&[], &Outside::default())).unwrap();
+        let at = |text: &str| script.find(text).unwrap();
+        assert!(at("refuse 'this runs as root'") < at("kill -KILL -1"), "{script}");
     }
 
     #[test]
