@@ -21,7 +21,11 @@ const NAMED_PROCESSES: usize = 5;
 /// # Errors
 /// When it is linked, held, in use by a process, or not there, or when the caller can't see who uses it.
 pub fn remove(layout: &Layout, name: &VenvName) -> Result<(), Error> {
-    let _lock = Lock::exclusive(&layout.store_lock())?;
+    // An activation that has only just begun has left no mark yet. It waits for this lock, for as long as this takes.
+    let Some(_activations) = Lock::try_exclusive(&layout.app_lock(name.app()))? else {
+        return Err(Error::Pending { venv: name.clone() });
+    };
+    let _store = Lock::exclusive(&layout.store_lock())?;
     let directory = layout.venv(name);
     if fs::symlink_metadata(&directory).is_err() {
         return Err(Error::NoSuchVenv { venv: name.clone() });
