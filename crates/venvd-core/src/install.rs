@@ -189,7 +189,10 @@ impl Work<'_> {
 
     /// Reads everything once more: what is on the disk now is what counts.
     fn check(&self, manifest: &Manifest) -> Result<(), Error> {
-        let report = verify::tree(&self.staging.tree(), manifest, &verify::Silent);
+        let tree = self.staging.tree();
+        let mut report = verify::tree(&tree, manifest, &verify::Silent);
+        // A manifest may hide from us that a script names a place.
+        report.findings.extend(verify::prefixes(&tree, &self.venv, manifest));
         if report.findings.is_empty() {
             return Ok(());
         }

@@ -188,14 +188,19 @@ impl Work<'_> {
 /// Copies a file of a source, and compares what it copies with what the manifest says.
 pub(crate) fn copy(source: &Tree, file: &manifest::File, to: Spot<'_>, tree: &Path) -> Result<(), Error> {
     let on_disk = tree.join(&file.path);
+    let other = || Error::Foreign {
+        directory: source.path().to_owned(),
+        reasons: vec![format!("{} is not what its manifest says", file.path)],
+    };
     let mut from = source.file(Path::new(&file.path))?;
+    // There is space for what the manifest says, not for what a file with holes pretends to have.
+    if from.metadata().at("look at", &on_disk)?.len() != file.size {
+        return Err(other());
+    }
     let target = File::from(create(to).at("create", &on_disk)?);
     let found = hash_into(&mut from, &mut &target).at("copy", &on_disk)?;
     if found.hash != file.blake3 {
-        return Err(Error::Foreign {
-            directory: source.path().to_owned(),
-            reasons: vec![format!("{} is not what its manifest says", file.path)],
-        });
+        return Err(other());
     }
     rustix::fs::fchmod(&target, Mode::from_raw_mode(file.mode)).at("set the mode of", &on_disk)?;
     rustix::fs::futimens(&target, &sealed_times()).at("set the time of", &on_disk)?;

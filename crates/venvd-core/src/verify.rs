@@ -21,7 +21,7 @@ mod finding;
 mod manifest;
 mod tree;
 
-pub(crate) use contract::python;
+pub(crate) use contract::{prefixes, python};
 pub use finding::{Code, Cure, Finding};
 pub(crate) use manifest::check as manifest_of;
 

@@ -16,10 +16,13 @@ use crate::manifest::{self, File, Link, Manifest};
 use crate::verify;
 
 /// That of nova, the largest service, has 4 MiB.
-const MAX_MANIFEST: u64 = 256 << 20;
+pub(crate) const MAX_MANIFEST: u64 = 256 << 20;
 
-/// A script, or a RECORD; those of nova have 200 KiB.
-const MAX_PLACED: u64 = 64 << 20;
+/// All scripts and RECORDs together: they are held in memory. Those of nova have 1 MiB.
+pub(crate) const MAX_PLACED: u64 = 64 << 20;
+
+/// Far more than any venv has, and far less than what a sum of sizes can be.
+const MAX_TREE: u64 = 1 << 42;
 
 /// A directory with a manifest, whose entries are exactly those of the manifest.
 #[derive(Debug)]
@@ -125,8 +128,21 @@ fn unsound(manifest: &Manifest) -> Vec<String> {
             reasons.push(format!("{} is bytecode outside of site-packages", file.path));
         }
     }
+    reasons.extend(bad_sizes(manifest));
     reasons.extend(manifest.links.iter().filter_map(|link| bad_link(manifest, link)));
     reasons
+}
+
+/// Space and memory are asked for by what a manifest says, so it must say what can be.
+fn bad_sizes(manifest: &Manifest) -> Option<String> {
+    let sum = |placed: bool| {
+        let mut files = manifest.files.iter().filter(|file| file.placed || !placed);
+        files.try_fold(0_u64, |sum, file| sum.checked_add(file.size))
+    };
+    if sum(false).is_none_or(|sum| sum > MAX_TREE) {
+        return Some("its manifest lists more bytes than any venv has".to_owned());
+    }
+    (sum(true)? > MAX_PLACED).then(|| "its manifest lists more scripts than any venv has".to_owned())
 }
 
 /// Only those that sealing makes, and those of host modules, which are looked at on this host.

@@ -51,7 +51,9 @@ pub(crate) fn check(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> (R
         // Another root's are not those that this system's python finds.
         _ => host_modules(layout, venv, manifest, &mut report),
     }
-    report.findings.extend(prefixes(layout, venv, manifest));
+    report
+        .findings
+        .extend(prefixes(&layout.on_disk(venv.path()), venv, manifest));
     (report, interpreter)
 }
 
@@ -169,11 +171,11 @@ fn too_old<'a>(needed: Option<&'a str>, libc: &str) -> Option<&'a str> {
 }
 
 /// Checks that each script starts this venv's Python. One that was moved by hand is as its manifest says, and silently
-/// runs from where it was.
-fn prefixes(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
+/// runs from where it was. `directory` is where its files are on disk.
+pub(crate) fn prefixes(directory: &Path, venv: &VenvPath, manifest: &Manifest) -> Vec<Finding> {
     let python = venv.bin().join("python").display().to_string();
     // What can't be read is told with the tree.
-    let Ok(below) = Below::open(&layout.on_disk(venv.path())) else {
+    let Ok(below) = Below::open(directory) else {
         return Vec::new();
     };
     let scripts = manifest

@@ -142,14 +142,19 @@ impl Tree<'_> {
                 let status = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
                 kind = FileType::from_raw_mode(status.st_mode);
             }
-            // No path of a manifest has the sign that replaces what is not UTF-8.
+            let is_text = name.to_str().is_ok();
             let name = name.to_string_lossy();
             let path = if path.is_empty() {
                 name.into_owned()
             } else {
                 format!("{path}/{name}")
             };
-            self.entry(path, kind, listed);
+            if is_text {
+                self.entry(path, kind, listed);
+            } else {
+                // A manifest may have the sign that stands here for what is not UTF-8, but then it means itself.
+                listed.findings.push(extra(&path, kind));
+            }
         }
         Ok(())
     }

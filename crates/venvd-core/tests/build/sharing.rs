@@ -166,7 +166,7 @@ fn list_file(manifest: &mut Manifest, path: &str, content: &[u8]) {
 #[test]
 fn a_hostile_directory_is_refused_with_nothing_left() {
     type Change = fn(&Path);
-    let cases: [(&str, Change, &str); 20] = [
+    let cases: [(&str, Change, &str); 23] = [
         (
             "content",
             |copy| own(copy, &format!("{SITE}/demo/__init__.py"), b"import os\n"),
@@ -276,6 +276,32 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
             "as its python",
         ),
         (
+            "hidden script",
+            |copy| {
+                rewrite_manifest(copy, |manifest| {
+                    let file = manifest.files.iter_mut().find(|file| file.path == "bin/demo").unwrap();
+                    file.placed = false;
+                });
+                // To be installed under another tag, see below.
+            },
+            "would run with",
+        ),
+        (
+            "size",
+            |copy| rewrite_manifest(copy, |manifest| manifest.files[0].size = u64::MAX),
+            "more bytes than",
+        ),
+        (
+            "holes",
+            |copy| {
+                let path = format!("{SITE}/demo/__init__.py");
+                own(copy, &path, b"");
+                let file = fs::File::options().write(true).open(copy.join(path)).unwrap();
+                file.set_len(1 << 42).unwrap();
+            },
+            "not what its manifest",
+        ),
+        (
             "hash",
             |copy| {
                 rewrite_manifest(copy, |manifest| {
@@ -305,7 +331,8 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
         let (_temporary, copy) = medium(&host, "1");
         change(&copy);
         let other = Host::new();
-        let error = install_to(&other, &copy, None).unwrap_err();
+        let to = (what == "hidden script").then_some("demo:9");
+        let error = install_to(&other, &copy, to).unwrap_err();
         let text = venvd_fs::report(&error);
         assert!(text.contains(expected), "{what}: {text}");
         assert_eq!(error.code(), "unsound-venv", "{what}: {text}");
