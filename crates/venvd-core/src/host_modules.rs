@@ -5,6 +5,7 @@
 //! itself, a file or a directory, so that a package keeps its structure, and the extension modules beside it that it
 //! imports (`libvirt` its `libvirtmod`). Nothing else of the host gets into the venv.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -140,22 +141,26 @@ impl<'a> Host<'a> {
                 return Ok(false);
             }
         }
-        self.require_root(&self.root.on_host(target))
+        self.require_root(&self.root.on_host(target), &mut BTreeSet::new())
             .map_err(|error| refused(module, format!("is not safe to run: {}", venvd_fs::report(&error))))?;
         symlink(target, path).at("create the link", path)?;
         Ok(true)
     }
 
     /// Checks that nobody but root can change a module, on the way to it or in it.
-    fn require_root(&self, target: &Path) -> Result<(), chain::Error> {
+    fn require_root(&self, target: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<(), chain::Error> {
         let real = chain::check(&self.root, target)?;
         let on_disk = self.root.join(&real);
+        // A link may lead back up.
+        if !seen.insert(real.clone()) {
+            return Ok(());
+        }
         if !fs::symlink_metadata(&on_disk).at("look at", &on_disk)?.is_dir() {
             return Ok(());
         }
         for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
             let entry = entry.at("list", &on_disk)?;
-            self.require_root(&real.join(entry.file_name()))?;
+            self.require_root(&real.join(entry.file_name()), seen)?;
         }
         Ok(())
     }
@@ -238,7 +243,7 @@ impl<'a> Host<'a> {
                     .strip_prefix(&site)
                     .unwrap_or(Path::new(link))
                     .to_owned();
-                if let Err(error) = self.require_root(&self.root.on_host(target)) {
+                if let Err(error) = self.require_root(&self.root.on_host(target), &mut BTreeSet::new()) {
                     let name = &module.name;
                     tell(
                         Some(link),

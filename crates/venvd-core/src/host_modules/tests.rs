@@ -109,6 +109,13 @@ fn exactly_a_module_and_its_extensions_are_linked() {
 }
 
 #[test]
+fn a_module_that_contains_itself_has_an_end() {
+    let fixture = Fixture::new(&[("loops/__init__.py", "")]);
+    symlink(".", fixture.path("loops/again")).unwrap();
+    assert_eq!(fixture.links("loops"), ["loops"]);
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let fixture = Fixture::new(&[
         ("old.py", "import oldmod\n"),
