@@ -5,7 +5,7 @@
 //! (DESIGN 4.6), so that of a foreign directory must be what the sources compile to here.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use venvd_app::links::VenvPath;
@@ -15,7 +15,8 @@ use venvd_fs::{IoContext, atomic};
 
 use crate::build::{Outcome, Progress, Stage, Staging};
 use crate::error::Error;
-use crate::manifest::{File, LOG, Manifest};
+use crate::lock::Lock;
+use crate::manifest::{self, File, LOG, Manifest};
 use crate::place::{self, Material};
 use crate::relocate::{self, Moved};
 use crate::store::{Check, Store};
@@ -67,6 +68,7 @@ pub fn install(
     if let Some(installed) = there(layout, &venv, &moved.manifest)? {
         return Ok(installed);
     }
+    check_lock(layout, &source, &moved.manifest)?;
     let work = Work {
         layout,
         source,
@@ -75,6 +77,37 @@ pub fn install(
         staging: Staging::open(layout, moved.manifest.name()?.app())?,
     };
     work.install(moved, progress)
+}
+
+/// Refuses a lock that is none, or another one than is kept for the tag: later builds are made from what is kept.
+fn check_lock(layout: &Layout, source: &Source, manifest: &Manifest) -> Result<(), Error> {
+    let format = manifest.lock.format;
+    let new = Lock::parse(Path::new(manifest::PATH), format, manifest.lock.text.clone());
+    let new = new.map_err(|error| Error::Foreign {
+        directory: source.tree.path().to_owned(),
+        reasons: vec![format!("its lock is none: {error}")],
+    })?;
+    let path = kept_lock(layout, manifest);
+    let Some(bytes) = atomic::read(&path)? else {
+        return Ok(());
+    };
+    let differences = match String::from_utf8(bytes).map(|text| Lock::parse(&path, format, text)) {
+        Ok(Ok(kept)) => new.differences(&kept),
+        _ => vec!["it can't be read".to_owned()],
+    };
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Error::KeptLock {
+        venv: manifest.name()?,
+        path,
+        differences,
+    })
+}
+
+fn kept_lock(layout: &Layout, manifest: &Manifest) -> PathBuf {
+    let name = format!("{}.{}", manifest.tag, manifest.lock.format.extension());
+    layout.locks(&manifest.app).join(name)
 }
 
 /// Returns the venv if it is there with this content.
@@ -216,10 +249,7 @@ impl Work<'_> {
         store.share(&tree, new)?;
         seal::set_times(&tree, manifest)?;
         sync(&tree)?;
-        let kept =
-            self.layout
-                .locks(&manifest.app)
-                .join(format!("{}.{}", manifest.tag, manifest.lock.format.extension()));
+        let kept = kept_lock(self.layout, manifest);
         atomic::write(&kept, manifest.lock.text.as_bytes(), 0o644)?;
         if let Some(parent) = target.parent() {
             atomic::create_directories(parent, 0o755)?;

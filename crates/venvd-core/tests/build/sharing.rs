@@ -116,6 +116,10 @@ fn a_venv_moves_to_another_name_and_another_host() {
     let refused = install_to(&other, &directory(&host, "2"), Some("demo:1")).unwrap_err();
     assert_eq!(refused.code(), "other-content");
     assert!(refused.to_string().contains("demo is 1.0 there, not 2.0"), "{refused}");
+    // Also when only its lock is left, from which it would be built again.
+    remove::remove(&other.layout, venv("1").name()).unwrap();
+    let refused = install_to(&other, &directory(&host, "2"), Some("demo:1")).unwrap_err();
+    assert_eq!(refused.code(), "other-lock", "{refused}");
     // Moved back under its first name it is the same, to the byte.
     let home = Host::new();
     install_to(&home, &directory(&other, "moved"), Some("demo:1")).unwrap();
@@ -166,7 +170,7 @@ fn list_file(manifest: &mut Manifest, path: &str, content: &[u8]) {
 #[test]
 fn a_hostile_directory_is_refused_with_nothing_left() {
     type Change = fn(&Path);
-    let cases: [(&str, Change, &str); 23] = [
+    let cases: [(&str, Change, &str); 24] = [
         (
             "content",
             |copy| own(copy, &format!("{SITE}/demo/__init__.py"), b"import os\n"),
@@ -285,6 +289,11 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
                 // To be installed under another tag, see below.
             },
             "would run with",
+        ),
+        (
+            "lock",
+            |copy| rewrite_manifest(copy, |manifest| manifest.lock.text = "--index-url http://x\n".into()),
+            "its lock is none",
         ),
         (
             "size",
