@@ -19,8 +19,8 @@ const SEALING: f64 = 1.15;
 /// How long a build that has nothing to do may take, in milliseconds.
 const NO_OP: f64 = 50.0;
 
-/// Where uv's venv lies afterwards.
-pub(super) const UV_VENV: &str = "uv";
+/// Where uv's venv lies afterwards: as deep as ours, since every import looks all of its path up.
+pub(super) const UV_VENV: &str = "peer/var/lib/venvd/venvs/nova/33.0.2";
 
 /// Remembers when sealing began.
 #[derive(Default)]

@@ -29,7 +29,7 @@ pub(super) fn row(site: &Site<'_>) -> Result<Row> {
     let rounds = contest(sides, site.options.samples * 2 + 1)?;
     Ok(Row::against("import nova.cmd.compute", "s", &rounds.paired(1), IMPORT).how(
         "processor time (user and system) of a python that imports it as nobody, who can't write bytecode, page cache \
-         warm; the ratio is the median of the rounds' ratios",
+         warm; both venvs equally deep; the ratio is the median of the rounds' ratios",
     ))
 }
 
