@@ -19,7 +19,7 @@ pub(crate) fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) ->
         text.push('\n');
         text
     } else {
-        text(value)
+        printable(&text(value))
     };
     print(&text)
 }
@@ -48,5 +48,28 @@ pub(crate) fn failed(failure: &Failure, json: bool) -> ExitCode {
 
 /// Writes a line to stderr; whether somebody reads it does not matter.
 pub(crate) fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{line}"));
+    drop(writeln!(io::stderr(), "{}", printable(line)));
+}
+
+/// Returns a text without what a terminal would take for an order: manifests, names of files and the metadata of packages
+/// are shown, which others wrote.
+fn printable(text: &str) -> String {
+    let plain = |character: char| match character {
+        control if control.is_control() && !matches!(control, '\n' | '\t') => char::REPLACEMENT_CHARACTER,
+        other => other,
+    };
+    text.chars().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_gives_no_orders_to_a_terminal() {
+        assert_eq!(
+            printable("a\tb\u{1b}]0;x\u{7}\u{9b}2J\né\n"),
+            "a\tb\u{fffd}]0;x\u{fffd}\u{fffd}2J\né\n"
+        );
+    }
 }
