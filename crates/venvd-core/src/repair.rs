@@ -335,6 +335,21 @@ mod tests {
     }
 
     #[test]
+    fn capabilities_of_a_shared_file_go_from_the_store_too() {
+        let host = Host::new();
+        let store = Store::open(&host.layout).unwrap();
+        store.share(&host.path(""), &host.manifest.files).unwrap();
+        let path = host.path("bin/demo");
+        // As `setcap cap_net_raw+ep`.
+        let value: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        rustix::fs::setxattr(&path, "security.capability", &value, rustix::fs::XattrFlags::empty()).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        assert_eq!(repaired.left, []);
+        let again = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        assert!(again.mended.is_empty() && again.left.is_empty(), "{again:?}");
+    }
+
+    #[test]
     fn a_manifest_that_others_could_write_is_not_believed() {
         let host = Host::new();
         fs::set_permissions(host.path(PATH), fs::Permissions::from_mode(0o666)).unwrap();

@@ -22,6 +22,7 @@ use venvd_fs::{IoContext, atomic, chain};
 use crate::error::Error;
 use crate::manifest;
 use crate::seal::SEALED_TIME;
+use crate::verify::attributes;
 
 mod lend;
 mod share;
@@ -108,7 +109,8 @@ impl Store {
         self.sharing
     }
 
-    /// Returns the object's file if it is what it should be: root's regular file with this mode, size and content.
+    /// Returns the object's file if it is what it should be: root's regular file with this mode, size and content, and
+    /// without capabilities and access lists.
     pub(crate) fn sound(&self, object: &Object<'_>) -> Result<Option<File>, Error> {
         let Some(mut file) = self.find(object)? else {
             return Ok(None);
@@ -129,7 +131,9 @@ impl Store {
             Err(error) => return Err(error).at("open", &self.path.join(&name))?,
         };
         let metadata = file.metadata().at("look at", &self.path.join(&name))?;
-        Ok(object.fits(&metadata).then_some(file))
+        // Capabilities and access lists are the inode's: a venv that got it would be born unsound.
+        let fits = object.fits(&metadata) && !attributes::adds_rights(file.as_fd());
+        Ok(fits.then_some(file))
     }
 
     /// Makes a file the object, instead of any that is there.
@@ -239,7 +243,7 @@ impl<'a> Object<'a> {
     fn fits(&self, metadata: &std::fs::Metadata) -> bool {
         metadata.is_file()
             && metadata.mode() & 0o7777 == self.mode()
-            && metadata.uid() == nix::unistd::geteuid().as_raw()
+            && attributes::is_ours(metadata.uid(), metadata.gid())
             && metadata.len() == self.size
     }
 
@@ -247,7 +251,7 @@ impl<'a> Object<'a> {
         let mode = u32::from(status.stx_mode);
         FileType::from_raw_mode(mode) == FileType::RegularFile
             && mode & 0o7777 == self.mode()
-            && status.stx_uid == nix::unistd::geteuid().as_raw()
+            && attributes::is_ours(status.stx_uid, status.stx_gid)
             && status.stx_size == self.size
     }
 }

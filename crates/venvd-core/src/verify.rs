@@ -12,7 +12,7 @@ use venvd_app::links::VenvPath;
 use crate::error::Error;
 use crate::manifest::Manifest;
 
-mod attributes;
+pub(crate) mod attributes;
 mod content;
 mod contract;
 mod deep;

@@ -19,6 +19,7 @@ use crate::manifest::{File, LOG, Manifest};
 use crate::place::{set_link_time, split};
 use crate::seal::sealed_times;
 use crate::store::{Check, Lent, Object, Spot, Store, create, hash, hash_into};
+use crate::verify::attributes;
 
 /// What temporary names begin with. One that a crash leaves is an extra file, which the next repair removes.
 const TEMPORARY: &str = ".venvd-repair";
@@ -130,10 +131,12 @@ impl Mender<'_> {
     pub(super) fn is_sound(&self, file: &File) -> bool {
         // What can't be opened is not.
         self.tree.file(Path::new(&file.path)).is_ok_and(|mut opened| {
-            let attributes = opened.metadata().is_ok_and(|metadata| {
-                metadata.mode() & 0o7777 == file.mode && metadata.uid() == nix::unistd::geteuid().as_raw()
+            let metadata = opened.metadata().is_ok_and(|metadata| {
+                metadata.mode() & 0o7777 == file.mode && attributes::is_ours(metadata.uid(), metadata.gid())
             });
-            attributes && hash(&mut opened).is_ok_and(|found| found.hash == file.blake3)
+            metadata
+                && !attributes::adds_rights(opened.as_fd())
+                && hash(&mut opened).is_ok_and(|found| found.hash == file.blake3)
         })
     }
 

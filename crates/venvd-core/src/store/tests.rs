@@ -106,11 +106,17 @@ fn what_names_its_own_place_is_not_shared() {
     assert_eq!(host.objects(), 0);
 }
 
+/// As `setcap cap_net_raw+ep`: linux/capability.h, VFS_CAP_REVISION_2 with the effective bit.
+fn capable(path: &Path) {
+    let value: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    rustix::fs::setxattr(path, "security.capability", &value, rustix::fs::XattrFlags::empty()).unwrap();
+}
+
 #[test]
 fn damage_is_never_spread() {
     // What somebody can do to a shared inode: other bytes, other length, another mode, nothing at all of it left.
     type Damage = fn(&Path);
-    let damages: [(&str, Damage); 5] = [
+    let damages: [(&str, Damage); 7] = [
         ("bytes", |path| fs::write(path, "sbme").unwrap()),
         ("length", |path| fs::write(path, "").unwrap()),
         ("mode", |path| {
@@ -119,6 +125,10 @@ fn damage_is_never_spread() {
         ("owner", |path| {
             std::os::unix::fs::chown(path, Some(65000), None).unwrap()
         }),
+        ("group", |path| {
+            std::os::unix::fs::chown(path, None, Some(65000)).unwrap()
+        }),
+        ("capability", capable),
         ("kind", |path| {
             fs::remove_file(path).unwrap();
             symlink("/etc/hostname", path).unwrap();

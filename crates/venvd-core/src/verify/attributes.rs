@@ -32,14 +32,14 @@ impl Owner {
         }
     }
 
-    fn may_be(self, status: &Stat) -> bool {
-        (status.st_uid == 0 || status.st_uid == self.uid) && (status.st_gid == 0 || status.st_gid == self.gid)
+    fn may_be(self, uid: u32, gid: u32) -> bool {
+        (uid == 0 || uid == self.uid) && (gid == 0 || gid == self.gid)
     }
 }
 
 /// Adds what is wrong with the owner of something.
 pub(super) fn check_owner(path: &str, status: &Stat, owner: Owner, findings: &mut Vec<Finding>) {
-    if !owner.may_be(status) {
+    if !owner.may_be(status.st_uid, status.st_gid) {
         let message = format!(
             "belongs to user {} and group {}, not to root; who owns it can change what services run",
             status.st_uid, status.st_gid
@@ -73,6 +73,18 @@ fn special(added: u32) -> &'static str {
     } else {
         "is sticky"
     }
+}
+
+/// Returns whether extended attributes of a file let it, or others, do more than its mode says.
+pub(crate) fn adds_rights(file: BorrowedFd<'_>) -> bool {
+    let mut findings = Vec::new();
+    check_attributes("", file, &mut findings);
+    !findings.is_empty()
+}
+
+/// Returns whether it is root, or for a tree of one's own its user, whom a file belongs to.
+pub(crate) fn is_ours(uid: u32, gid: u32) -> bool {
+    Owner::of_this_process().may_be(uid, gid)
 }
 
 /// Adds what extended attributes do that the mode does not show.
