@@ -13,6 +13,8 @@ use anyhow::{Context, Result};
 
 use crate::{Machine, MachineBuilder, Os, wheels};
 
+pub use services::{declare, lay_out};
+
 /// Something that a step claims, and whether it was so.
 #[derive(Debug)]
 pub struct Shown {

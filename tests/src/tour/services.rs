@@ -14,7 +14,10 @@ macro_rules! file {
 }
 
 /// Creates users and configuration, and installs cinder-scheduler's unit as Debian packages it.
-pub(super) fn lay_out(machine: &Machine) {
+///
+/// # Panics
+/// When a command fails.
+pub fn lay_out(machine: &Machine) {
     for user in ["placement", "cinder"] {
         machine.ok(&format!(
             "useradd --system --user-group --create-home --home-dir /var/lib/{user} --shell /usr/sbin/nologin {user}"
@@ -39,7 +42,10 @@ pub(super) fn lay_out(machine: &Machine) {
 }
 
 /// Declares both apps; nothing is on yet.
-pub(super) fn declare(machine: &Machine) {
+///
+/// # Panics
+/// When a file can't be written.
+pub fn declare(machine: &Machine) {
     machine.write("/etc/venvd/apps/placement.toml", file!("placement.toml"), 0o644);
     machine.write("/etc/venvd/apps/cinder.toml", file!("cinder.toml"), 0o644);
 }
