@@ -134,7 +134,10 @@ impl fmt::Display for Reason {
             }
             Self::Pending => formatter.write_str("an activation is not over"),
             Self::Packaged => formatter.write_str("belongs to a package"),
-            Self::NotSealed { why } => write!(formatter, "not sealed by venvd, so not touched: {why}"),
+            Self::NotSealed { why } => write!(
+                formatter,
+                "not sealed by venvd, so not touched: {why}; `venvctl remove` it if nobody needs it"
+            ),
             Self::Unknown { why } => write!(formatter, "can't be decided: {why}"),
         }
     }
@@ -159,7 +162,9 @@ pub fn plan(layout: &Layout, asked: &Asked) -> Result<Plan, Error> {
         .collect();
     decisions.sort_by(|one, other| one.venv.cmp(&other.venv));
     let leftovers = {
-        let _lock = Lock::exclusive(&layout.store_lock())?;
+        // Taking a lock makes it where there is none, and a look changes nothing. Whoever builds has made it.
+        let path = layout.store_lock();
+        let _lock = path.exists().then(|| Lock::exclusive(&path)).transpose()?;
         staging::dead(layout)?
     };
     let go = decisions.iter().filter(|decision| decision.verdict == Verdict::Go);

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use venvd_app::value::ModuleName;
 
 use crate::interpreter::Interpreter;
+use crate::manifest::Python;
 
 mod inputs;
 mod pylock;
@@ -174,10 +175,20 @@ impl Lock {
     /// SOABI, the platform, the names of host modules. Comments, order and form of the lock have no part in it, nor has Python's patch version.
     #[must_use]
     pub fn digest(&self, interpreter: &Interpreter, host_modules: &[ModuleName]) -> String {
-        let Interpreter {
-            minor, soabi, platform, ..
-        } = interpreter;
         let modules: Vec<&str> = host_modules.iter().map(|module| module.as_str()).collect();
+        self.digest_of(
+            (&interpreter.minor, &interpreter.soabi),
+            &interpreter.platform,
+            &modules,
+        )
+    }
+
+    /// Returns the digest as [`Lock::digest`] does, of what a manifest says of Python, platform and host modules.
+    pub(crate) fn digest_for(&self, python: &Python, platform: &str, modules: &[&str]) -> String {
+        self.digest_of((&python.minor, &python.soabi), platform, modules)
+    }
+
+    fn digest_of(&self, (minor, soabi): (&str, &str), platform: &str, modules: &[&str]) -> String {
         let text = format!(
             "venvd 1\npython {minor} {soabi}\nplatform {platform}\nhost modules {}\n{}",
             modules.join(" "),

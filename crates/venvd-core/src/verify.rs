@@ -71,18 +71,27 @@ impl Progress for Silent {
 /// When there is no such venv. All that is wrong with one that is there is in the report.
 pub fn verify(layout: &Layout, venv: &VenvPath, options: Options, progress: &dyn Progress) -> Result<Report, Error> {
     let directory = layout.on_disk(venv.path());
-    if !directory.is_dir() {
-        return Err(Error::NoSuchVenv {
-            venv: venv.name().clone(),
-        });
-    }
     let mut report = Report::default();
+    match std::fs::symlink_metadata(&directory) {
+        Ok(metadata) if metadata.is_dir() => {}
+        // A stray file among the venvs must not keep the others from being looked at.
+        Ok(metadata) => {
+            report.findings.push(manifest::no_directory(&metadata));
+            return Ok(report);
+        }
+        Err(_) => {
+            return Err(Error::NoSuchVenv {
+                venv: venv.name().clone(),
+            });
+        }
+    }
     report.findings.extend(contract::chain(layout, venv));
     match manifest::load(&directory) {
         Ok(manifest) => {
             let compare = || tree::compare(&directory, &manifest, owner(layout), progress);
             let (tree, (host, interpreter)) = rayon::join(compare, || contract::check(layout, venv, &manifest));
             report.findings.extend(manifest::check(venv, &manifest));
+            report.findings.extend(manifest::digest(&manifest));
             // What is not as it was sealed must not be compiled either.
             if options.deep && tree.findings.is_empty() && report.findings.is_empty() {
                 report.add(deep::compare(&directory, &manifest, interpreter.as_ref()));

@@ -9,6 +9,7 @@ use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, VenvName, search};
 use venvd_core::collect::{self, Collected, Plan, Reason, Verdict};
 
+use super::require_known;
 use crate::failure::Failure;
 use crate::output::{
     self,
@@ -29,10 +30,21 @@ struct Report {
     venvs: Vec<Row>,
     /// What dead builds left.
     leftovers: Vec<PathBuf>,
+    /// What the store kept for nobody, and is gone; what would go is not looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    store: Option<Store>,
     /// Bytes that were freed, or would be.
     frees: u64,
     /// What went wrong besides.
     problems: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Store {
+    objects: u64,
+    bytes: u64,
+    /// Venvs whose manifest can't be read: while there is one, what it needs is not known, and nothing goes.
+    unread: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,6 +76,9 @@ enum Outcome {
 
 /// Collects venvs.
 pub(super) fn run(layout: &Layout, asked: &Asked, json: bool) -> Result<ExitCode, Failure> {
+    if let Some(app) = &asked.app {
+        require_known(layout, app)?;
+    }
     let keep = match asked.keep {
         Some(keep) => keep,
         None => search::load_settings(layout)?.keep,
@@ -118,6 +133,13 @@ fn report(plan: &Plan, collected: Option<&Collected>) -> Report {
         leftovers: collected
             .map_or(&plan.leftovers, |collected| &collected.leftovers)
             .clone(),
+        store: collected
+            .and_then(|collected| collected.swept.as_ref())
+            .map(|swept| Store {
+                objects: swept.objects,
+                bytes: swept.bytes,
+                unread: swept.unread.clone(),
+            }),
         frees: collected.map_or(plan.frees, |collected| collected.freed),
         problems,
     }
@@ -148,12 +170,30 @@ fn text(report: &Report) -> String {
     for leftover in &report.leftovers {
         text.push_str(&format!("{verb}: {}, left by a dead build\n", leftover.display()));
     }
+    if let Some(Store { objects, bytes, unread }) = &report.store {
+        if *objects > 0 {
+            text.push_str(&format!(
+                "{verb}: {objects} files of the store that no venv has, {}\n",
+                size(*bytes)
+            ));
+        }
+        for venv in unread {
+            text.push_str(&format!(
+                "the store keeps all it has: the manifest of {} can't be read\n",
+                venv.display()
+            ));
+        }
+    }
     for problem in &report.problems {
         text.push_str(&format!("problem: {problem}\n"));
     }
     let verb = if report.dry_run { "would be freed" } else { "freed" };
     text.push_str(&format!("{verb}: {}\n", size(report.frees)));
     text
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn cells(row: &Row) -> Vec<String> {
@@ -163,7 +203,8 @@ fn cells(row: &Row) -> Vec<String> {
         Outcome::Removed => "removed",
         Outcome::Failed => "failed",
     };
-    let why: Vec<&str> = row.reasons.iter().map(|said| said.text.as_str()).collect();
+    // An error in a definition is shown with its lines; a table has one for each venv.
+    let why: Vec<String> = row.reasons.iter().map(|said| one_line(&said.text)).collect();
     let why = match (row.result, why.is_empty()) {
         (Outcome::Removed | Outcome::WouldGo, _) => "not linked, held, new or in use".to_owned(),
         _ => why.join("; "),
@@ -198,6 +239,7 @@ mod tests {
                 ),
             ],
             leftovers: vec!["/var/lib/venvd/staging/nova.x".into()],
+            store: None,
             frees: 7_200_000,
             problems: Vec::new(),
         };
@@ -213,5 +255,30 @@ would be freed: 7.2 MB
         assert_eq!(json["venvs"][0]["result"], "would-go");
         let reason = serde_json::json!({"code": "newest", "rank": 2, "keep": 3, "text": "among the newest 3"});
         assert_eq!(json["venvs"][1]["reasons"][1], reason);
+    }
+
+    #[test]
+    fn says_what_the_store_freed_and_keeps_each_venv_on_one_line() {
+        let why = "line 1\n  |\n1 | x\n  | ^".to_owned();
+        let report = Report {
+            dry_run: false,
+            venvs: vec![row("nova:1", Outcome::Stays, vec![Reason::Unknown { why }])],
+            leftovers: Vec::new(),
+            store: Some(Store {
+                objects: 2,
+                bytes: 8_192,
+                unread: vec!["/var/lib/venvd/venvs/nova/1".into()],
+            }),
+            frees: 0,
+            problems: Vec::new(),
+        };
+        let expected = "\
+VENV    RESULT  ALONE   WHY
+nova:1  stays   7.2 MB  can't be decided: line 1 | 1 | x | ^
+removed: 2 files of the store that no venv has, 8.2 kB
+the store keeps all it has: the manifest of /var/lib/venvd/venvs/nova/1 can't be read
+freed: 0 B
+";
+        assert_eq!(text(&report), expected);
     }
 }

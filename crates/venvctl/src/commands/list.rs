@@ -10,6 +10,7 @@ use venvd_core::list::{self, Listed};
 use venvd_core::usage::{Usage, Use};
 
 use super::hold::now;
+use super::{NO_VENVS, require_known};
 use crate::failure::Failure;
 use crate::output::{
     self,
@@ -81,6 +82,9 @@ impl Row {
 
 /// Lists the venvs of one app, or of all.
 pub(super) fn run(layout: &Layout, app: Option<&AppName>, json: bool) -> Result<ExitCode, Failure> {
+    if let Some(app) = app {
+        require_known(layout, app)?;
+    }
     let paths = list::paths(layout, app)?;
     let sizes = Sizes::measure(layout, &paths)?;
     // In a chroot without a /proc there is nobody to be seen, and a list all the same.
@@ -106,6 +110,9 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, json: bool) -> Result<
 }
 
 fn text(listing: &Listing, now: u64) -> String {
+    if listing.venvs.is_empty() {
+        return NO_VENVS.to_owned();
+    }
     let mut cells: Vec<Vec<String>> = listing.venvs.iter().map(|row| cells(row, now)).collect();
     if cells.len() > 1 {
         let Total { size: all, real } = listing.total;

@@ -16,7 +16,9 @@ mod verify;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use venvd_app::Layout;
+use serde::Serialize;
+use venvd_app::{AppName, Layout, VenvName, search};
+use venvd_core::list as venvs;
 use venvd_fs::Root;
 
 use crate::args::{Args, Command, Generated};
@@ -24,6 +26,12 @@ use crate::client::Request;
 use crate::failure::Failure;
 use crate::manual;
 use crate::output;
+
+#[derive(Debug, Serialize)]
+struct Removed {
+    venv: VenvName,
+    removed: bool,
+}
 
 /// Does what was typed.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -64,7 +72,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
         Command::Remove { venv } => {
             venvd_core::remove::remove(&layout, &venv)?;
-            output::show(&venv, json, |venv| format!("{venv} is removed\n"))?;
+            let removed = Removed { venv, removed: true };
+            output::show(&removed, json, |removed| format!("{} is removed\n", removed.venv))?;
             return Ok(ExitCode::SUCCESS);
         }
         Command::Generate { what, directory, date } => {
@@ -84,6 +93,28 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     } else {
         offline::run(&layout, &request, json)
     }
+}
+
+/// What is said where there is nothing to be shown.
+const NO_VENVS: &str = "no venvs\n";
+
+/// Refuses an app that has neither a definition nor a venv: its name is mistyped.
+fn require_known(layout: &Layout, app: &AppName) -> Result<(), Failure> {
+    if !venvs::paths(layout, Some(app))?.is_empty() {
+        return Ok(());
+    }
+    match search::load_app(layout, app) {
+        Err(search::LoadError::Unknown { .. }) => Err(no_venv_of(app)),
+        // A broken definition is one.
+        _ => Ok(()),
+    }
+}
+
+fn no_venv_of(app: &AppName) -> Failure {
+    Failure::refused(
+        "no-such-venv",
+        format!("there is no venv of {app}; `venvctl list` shows those that exist"),
+    )
 }
 
 /// A root that is not there would look like an empty one, and be made by what is written below it.

@@ -3,11 +3,12 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use venvd_app::Layout;
 use venvd_app::links::VenvPath;
+use venvd_app::{Layout, VenvName};
 use venvd_core::list;
 use venvd_core::verify::{self, Code, Cure, Options, Report};
 
+use super::{NO_VENVS, no_venv_of};
 use crate::args::Target;
 use crate::failure::Failure;
 use crate::output::progress::Bytes;
@@ -40,8 +41,9 @@ pub(super) fn run(layout: &Layout, targets: &[Target], deep: bool, json: bool) -
             report,
         });
     }
-    output::show(&all, json, |all| {
-        all.iter().map(|verified| text(layout, verified)).collect()
+    output::show(&all, json, |all| match all.as_slice() {
+        [] => NO_VENVS.to_owned(),
+        all => all.iter().map(|verified| text(layout, verified)).collect(),
     })?;
     Ok(if all.iter().all(|verified| verified.sound) {
         ExitCode::SUCCESS
@@ -57,20 +59,18 @@ fn chosen(layout: &Layout, targets: &[Target]) -> Result<Vec<VenvPath>, Failure>
         venvs = list::paths(layout, None)?;
     }
     for target in targets {
+        let of_app = list::paths(layout, Some(&target.app))?;
         if let Some(tag) = &target.tag {
-            let name = venvd_app::VenvName::new(target.app.clone(), tag.clone())?;
-            venvs.push(list::find(layout, &name)?);
+            let name = VenvName::new(target.app.clone(), tag.clone())?;
+            // What lies there need not be a directory: then that is the finding.
+            match of_app.into_iter().find(|venv| *venv.name() == name) {
+                Some(venv) => venvs.push(venv),
+                None => venvs.push(list::find(layout, &name)?),
+            }
             continue;
         }
-        let of_app = list::paths(layout, Some(&target.app))?;
         if of_app.is_empty() {
-            return Err(Failure::refused(
-                "no-such-venv",
-                format!(
-                    "there is no venv of {}; `venvctl list` shows those that exist",
-                    target.app
-                ),
-            ));
+            return Err(no_venv_of(&target.app));
         }
         venvs.extend(of_app);
     }

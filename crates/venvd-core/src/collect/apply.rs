@@ -10,7 +10,7 @@ use venvd_fs::lock::Lock;
 use super::{Asked, Plan, Reason, Verdict, verdicts};
 use crate::build::staging;
 use crate::error::Error;
-use crate::store::Store;
+use crate::store::{Store, Swept};
 use crate::{list, remove};
 
 /// What was collected.
@@ -24,6 +24,8 @@ pub struct Collected {
     pub failed: BTreeMap<VenvPath, Error>,
     /// What dead builds had left, and is gone.
     pub leftovers: Vec<PathBuf>,
+    /// What the store had for nobody, and is gone; none where there is no store.
+    pub swept: Option<Swept>,
     /// What could not be cleaned up besides.
     pub problems: Vec<Error>,
     /// How many bytes were freed by venvs that are gone.
@@ -78,7 +80,7 @@ fn clean_up(layout: &Layout, collected: &mut Collected) -> Result<(), Error> {
     collected.leftovers = staging::sweep(layout)?;
     // Making a store only to sweep it would be no service.
     if layout.store().is_dir() {
-        Store::open(layout)?.sweep(layout)?;
+        collected.swept = Some(Store::open(layout)?.sweep(layout)?);
     }
     Ok(())
 }

@@ -189,12 +189,25 @@ fn other_entries(tree: &Tree, manifest: &Manifest) -> Result<Vec<String>, beneat
             Kind::Link => links.remove(path),
             Kind::Other => false,
         };
-        if !expected {
-            reasons.push(format!(
-                "{} is not in its manifest, or as something else",
-                path.display()
-            ));
+        if expected {
+            continue;
         }
+        // What lies there as something else is not missing too.
+        let listed = [
+            (directories.contains(path), "directory"),
+            (own.contains(&path) || files.remove(path), "file"),
+            (links.remove(path), "symbolic link"),
+        ];
+        let is = match entry.kind {
+            Kind::Directory => "a directory",
+            Kind::File => "a file",
+            Kind::Link => "a symbolic link",
+            Kind::Other => "neither file, directory nor link",
+        };
+        reasons.push(match listed.iter().find(|(listed, _)| *listed) {
+            Some((_, what)) => format!("{} is {is}; its manifest has a {what} there", path.display()),
+            None => format!("{} is not in its manifest", path.display()),
+        });
     }
     let mut missing: Vec<&Path> = files.into_iter().chain(links).collect();
     missing.sort();

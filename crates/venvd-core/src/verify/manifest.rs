@@ -1,6 +1,7 @@
 //! Is the manifest one that can be believed, and is it this venv's?
 
 use std::collections::HashSet;
+use std::fs::Metadata;
 use std::path::{Component, Path};
 
 use venvd_app::links::VenvPath;
@@ -8,7 +9,24 @@ use venvd_fs::report;
 
 use super::finding::{Code, Finding};
 use crate::below::Below;
+use crate::lock::Lock;
 use crate::manifest::{Link, Manifest, ManifestError, PATH};
+
+/// Returns what is said of something in a venv's place that is no directory.
+pub(super) fn no_directory(metadata: &Metadata) -> Finding {
+    let what = if metadata.is_symlink() {
+        "is a symbolic link"
+    } else if metadata.is_file() {
+        "is a file"
+    } else {
+        "is neither file nor directory"
+    };
+    Finding::of(
+        Code::NotSealed,
+        "",
+        format!("{what}, no venv: a sealed venv is a directory"),
+    )
+}
 
 /// Reads the manifest, through no link.
 pub(super) fn load(directory: &Path) -> Result<Manifest, Finding> {
@@ -100,6 +118,25 @@ fn leads_out(manifest: &Manifest, link: &Link) -> Option<String> {
         }
     }
     None
+}
+
+/// Checks that the digest by which builds know a tag's content is that of the lock beside it.
+pub(super) fn digest(manifest: &Manifest) -> Option<Finding> {
+    let wrong = |message| Some(Finding::of(Code::Manifest, PATH, message));
+    let record = &manifest.lock;
+    let lock = match Lock::parse(Path::new(PATH), record.format, record.text.clone()) {
+        Ok(lock) => lock,
+        Err(error) => return wrong(format!("the lock in it is none: {}", report(&error))),
+    };
+    let modules: Vec<&str> = manifest.host_modules.iter().map(|module| &*module.name).collect();
+    let digest = lock.digest_for(&manifest.python, &manifest.platform, &modules);
+    if digest == record.digest {
+        return None;
+    }
+    wrong(format!(
+        "its lock, python, platform and host modules have the digest {digest}, but it says {:?}",
+        record.digest
+    ))
 }
 
 fn programs(manifest: &Manifest) -> Option<String> {

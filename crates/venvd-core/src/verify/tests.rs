@@ -10,6 +10,7 @@ use venvd_fs::Root;
 
 use super::*;
 use crate::interpreter::Interpreter;
+use crate::lock::Lock;
 use crate::manifest::{self, File, Link, PATH};
 
 const SITE: &str = "lib/python3.11/site-packages";
@@ -22,6 +23,11 @@ fn is_root() -> bool {
 fn interpreter() -> &'static Interpreter {
     static FOUND: OnceLock<Interpreter> = OnceLock::new();
     FOUND.get_or_init(|| Interpreter::probe(Path::new("/usr/bin/python3")).unwrap())
+}
+
+fn digest_of(manifest: &Manifest, modules: &[&str]) -> String {
+    let lock = Lock::parse(Path::new("lock"), manifest.lock.format, manifest.lock.text.clone()).unwrap();
+    lock.digest_for(&manifest.python, &manifest.platform, modules)
 }
 
 /// A host with one sealed venv.
@@ -91,6 +97,8 @@ impl Host {
             .map(|(path, text, mode)| self.file(path, text, *mode))
             .collect();
         self.manifest.links = links.iter().map(|(path, target)| self.link(path, target)).collect();
+        self.manifest.lock.text = format!("demo==1 --hash=sha256:{}\n", "0".repeat(64));
+        self.manifest.lock.digest = digest_of(&self.manifest, &[]);
         self.write_manifest();
         self.write(manifest::LOG, "built\n", 0o600);
         for directory in ["", ".venvd", "bin", "lib", "lib/python3.11", SITE] {
@@ -623,6 +631,7 @@ fn finds_host_modules_that_are_gone() {
             name: "libvirt".into(),
             links: vec![path.clone()],
         });
+        manifest.lock.digest = digest_of(manifest, &["libvirt"]);
     });
     assert_eq!(host.found(), Vec::<String>::new());
     fs::remove_file(&target).unwrap();
@@ -630,3 +639,42 @@ fn finds_host_modules_that_are_gone() {
 }
 
 mod random;
+
+#[test]
+fn what_is_no_directory_is_a_finding_of_its_own() {
+    let host = Host::new();
+    let app = host.path("..");
+    fs::write(app.join("file"), "").unwrap();
+    symlink("1", app.join("lnk")).unwrap();
+    for (tag, said) in [("file", "is a file"), ("lnk", "is a symbolic link")] {
+        let venv = VenvPath::local(format!("demo:{tag}").parse().unwrap());
+        let report = verify(&host.layout, &venv, Options::default(), &Silent).unwrap();
+        assert_eq!(report.findings.len(), 1, "{report:?}");
+        assert_eq!(report.findings[0].code, Code::NotSealed);
+        assert!(report.findings[0].message.starts_with(said), "{report:?}");
+    }
+    let nowhere = VenvPath::local("demo:nowhere".parse().unwrap());
+    assert!(verify(&host.layout, &nowhere, Options::default(), &Silent).is_err());
+}
+
+#[test]
+fn the_digest_must_be_that_of_the_lock() {
+    let findings = |change: &dyn Fn(&mut Manifest)| {
+        let mut host = Host::new();
+        change(&mut host.manifest);
+        host.write_manifest();
+        verify(&host.layout, &host.venv, Options::default(), &Silent)
+            .unwrap()
+            .findings
+    };
+    assert_eq!(findings(&|_| {}), []);
+    let changes: [&dyn Fn(&mut Manifest); 3] = [
+        &|manifest| manifest.lock.digest = "ab".repeat(32),
+        &|manifest| manifest.lock.text = manifest.lock.text.replace("==1", "==2"),
+        &|manifest| manifest.lock.text = "demo\n".into(),
+    ];
+    for change in changes {
+        let codes: Vec<Code> = findings(change).iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [Code::Manifest]);
+    }
+}

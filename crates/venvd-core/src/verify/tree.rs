@@ -180,11 +180,11 @@ impl Tree<'_> {
             (Some(Entry::File | Entry::Own { .. }), _) => Code::Changed,
         };
         let what = match code {
-            Code::Directory => "the directory that it was sealed as",
-            Code::Link => "the symbolic link that it was sealed as",
-            _ => "the file that it was sealed as",
+            Code::Directory => "directory",
+            Code::Link => "symbolic link",
+            _ => "file",
         };
-        let message = format!("is {}, not {what}", kind_name(kind));
+        let message = format!("is {}; its manifest has a {what} there", kind_name(kind));
         listed.findings.push(Finding::of(code, &path, message));
         listed.other.push(path);
     }
@@ -237,7 +237,7 @@ impl Tree<'_> {
         let status = rustix::fs::fstat(&opened)?;
         let kind = FileType::from_raw_mode(status.st_mode);
         if kind != FileType::RegularFile {
-            let message = format!("is {}, not the file that it was sealed as", kind_name(kind));
+            let message = format!("is {}; its manifest has a file there", kind_name(kind));
             findings.push(Finding::of(Code::Changed, path, message));
             return Ok(());
         }

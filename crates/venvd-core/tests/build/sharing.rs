@@ -197,7 +197,7 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
                 fs::remove_file(copy.join("pyvenv.cfg")).unwrap();
                 symlink("/etc/shadow", copy.join("pyvenv.cfg")).unwrap();
             },
-            "pyvenv.cfg is not in its manifest, or as something else",
+            "pyvenv.cfg is a symbolic link; its manifest has a file there",
         ),
         (
             "directory link",
@@ -205,7 +205,7 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
                 fs::rename(copy.join("bin"), copy.join("../bin")).unwrap();
                 symlink("../bin", copy.join("bin")).unwrap();
             },
-            "bin is not in its manifest",
+            "bin is a symbolic link; its manifest has a directory there",
         ),
         (
             "manifest link",
@@ -230,7 +230,7 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
                 fs::remove_file(&path).unwrap();
                 nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
             },
-            "pyvenv.cfg is not in its manifest, or as something else",
+            "pyvenv.cfg is neither file, directory nor link; its manifest has a file there",
         ),
         (
             "no manifest",
