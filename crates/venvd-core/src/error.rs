@@ -305,9 +305,20 @@ pub enum Error {
         /// One phrase each.
         reasons: Vec<String>,
     },
+    /// What lies around or over a venv is unsafe, so that nothing in it can be believed, nor be put right for good.
+    #[error(
+        "{venv} can't be repaired yet: {}; put the directories or mounts that are named right first, and run this again",
+        some(.reasons)
+    )]
+    Exposed {
+        /// The venv.
+        venv: VenvName,
+        /// One phrase each.
+        reasons: Vec<String>,
+    },
     /// The right content of damaged files is nowhere to be had.
     #[error(
-        "{venv} is not repaired: the right content is in no other venv of this host, nor in the store{}, for {};          give a sound copy of the venv with --from{}",
+        "{venv} is not repaired: the right content is in no other venv of this host, nor in the store{}, for {}; give a sound copy of the venv with --from{}",
         if *.given { ", nor in the directory that was given" } else { "" },
         some(.paths),
         .rebuild.as_ref().map(|reason| format!(" (rebuilding it from its lock failed: {reason})")).unwrap_or_default()
@@ -495,7 +506,7 @@ impl Error {
             Self::Foreign { .. } => "unsound-venv",
             Self::Misfit { .. } => "python-mismatch",
             Self::OtherContent { .. } => "other-content",
-            Self::Irreparable { .. } => "irreparable",
+            Self::Irreparable { .. } | Self::Exposed { .. } => "irreparable",
             Self::NoSource { .. } => "no-source",
             Self::NoContent { .. } => "no-content",
         }

@@ -13,7 +13,7 @@ use venvd_app::{Layout, VenvName};
 use venvd_fs::lock::Lock as FileLock;
 use venvd_fs::{IoContext, atomic};
 
-use crate::build::{Outcome, Progress, Stage, Staging};
+use crate::build::{Interrupt, Outcome, Progress, Stage, Staging};
 use crate::error::Error;
 use crate::lock::Lock;
 use crate::manifest::{self, File, LOG, Manifest};
@@ -27,6 +27,29 @@ mod same;
 pub(crate) mod source;
 
 use source::Source;
+
+/// What to install, and how.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// The directory of a sealed venv, on disk.
+    pub from: &'a Path,
+    /// The name to install it under; none for its own.
+    pub name: Option<VenvName>,
+    /// What may end the install before its end.
+    pub interrupt: Interrupt,
+}
+
+impl<'a> Request<'a> {
+    /// Returns the request to install a directory under its venv's own name.
+    #[must_use]
+    pub fn new(from: &'a Path) -> Self {
+        Self {
+            from,
+            name: None,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
 
 /// What came of an install.
 #[derive(Debug)]
@@ -45,20 +68,15 @@ pub struct Installed {
     pub recompiled: u64,
 }
 
-/// Places the sealed venv in `from`, a directory on disk, on this host; under `name`, or its own.
+/// Places a sealed venv on this host.
 ///
 /// # Errors
-/// When `from` is not exactly what its manifest says, does not fit this host, or the name is taken by another content.
+/// When the directory is not exactly what its manifest says, does not fit this host, or the name is taken by another content.
 /// What was there before is as it was.
-pub fn install(
-    layout: &Layout,
-    from: &Path,
-    name: Option<VenvName>,
-    progress: &mut dyn Progress,
-) -> Result<Installed, Error> {
-    let source = Source::open(layout, from)?;
-    let name = match name {
-        Some(name) => name,
+pub fn install(layout: &Layout, request: &Request<'_>, progress: &mut dyn Progress) -> Result<Installed, Error> {
+    let source = Source::open(layout, request.from)?;
+    let name = match &request.name {
+        Some(name) => name.clone(),
         None => source.manifest.name()?,
     };
     let venv = VenvPath::local(name);
@@ -71,6 +89,7 @@ pub fn install(
     check_lock(layout, &source, &moved.manifest)?;
     let work = Work {
         layout,
+        interrupt: &request.interrupt,
         source,
         interpreter,
         venv,
@@ -83,10 +102,15 @@ pub fn install(
 fn check_lock(layout: &Layout, source: &Source, manifest: &Manifest) -> Result<(), Error> {
     let format = manifest.lock.format;
     let new = Lock::parse(Path::new(manifest::PATH), format, manifest.lock.text.clone());
-    let new = new.map_err(|error| Error::Foreign {
+    let foreign = |reason: String| Error::Foreign {
         directory: source.tree.path().to_owned(),
-        reasons: vec![format!("its lock is none: {error}")],
-    })?;
+        reasons: vec![reason],
+    };
+    let new = new.map_err(|error| foreign(format!("its lock is none: {error}")))?;
+    // By the digest a build finds that its venv is there already.
+    if let Some(finding) = verify::digest_of(manifest) {
+        return Err(foreign(finding.to_string()));
+    }
     let path = kept_lock(layout, manifest);
     let Some(bytes) = atomic::read(&path)? else {
         return Ok(());
@@ -139,6 +163,7 @@ fn there(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> Result<Option
 
 struct Work<'a> {
     layout: &'a Layout,
+    interrupt: &'a Interrupt,
     source: Source,
     interpreter: Interpreter,
     venv: VenvPath,
@@ -166,21 +191,28 @@ impl Work<'_> {
         let mut placed = {
             // Lest objects are swept between the look at them and the link to them.
             let _store = FileLock::exclusive(&self.layout.store_lock())?;
+            self.interrupt.check()?;
             place::fill(&moved, &tree, &material)?
         };
+        self.interrupt.check()?;
         let mut recompiled = Vec::new();
         if !self.source.own {
             progress.report(Stage::Compile, "");
-            recompiled = self.compile(&mut moved.manifest)?;
+            let compiled = self.compile(&mut moved.manifest);
+            // A Ctrl-C goes to the compilers too: that they failed is not what is to be told.
+            self.interrupt.check()?;
+            recompiled = compiled?;
             let again = |file: &File| recompiled.iter().find(|new| new.path == file.path).cloned();
             placed.copied.retain(|file| again(file).is_none());
             placed.copied.extend(recompiled.iter().cloned());
         }
+        self.interrupt.check()?;
         progress.report(Stage::Seal, "");
         place::write_manifest(&tree, &moved.manifest)?;
         self.write_log()?;
         self.check(&moved.manifest)?;
         sync(&tree)?;
+        self.interrupt.check()?;
         let installed = Installed {
             venv: self.venv.clone(),
             outcome: Outcome::New,
@@ -250,13 +282,25 @@ impl Work<'_> {
         seal::set_times(&tree, manifest)?;
         sync(&tree)?;
         let kept = kept_lock(self.layout, manifest);
+        let had_lock = atomic::read(&kept)?.is_some();
+        self.interrupt.check()?;
         atomic::write(&kept, manifest.lock.text.as_bytes(), 0o644)?;
-        if let Some(parent) = target.parent() {
-            atomic::create_directories(parent, 0o755)?;
+        if let Err(error) = rename(&tree, &target) {
+            if !had_lock {
+                // A lock without its venv would stand in the way of another under this tag.
+                fs::remove_file(&kept).at("remove", &kept)?;
+            }
+            return Err(error);
         }
-        atomic::rename_new(&tree, &target)?;
         Ok(None)
     }
+}
+
+fn rename(tree: &Path, target: &Path) -> Result<(), Error> {
+    if let Some(parent) = target.parent() {
+        atomic::create_directories(parent, 0o755)?;
+    }
+    Ok(atomic::rename_new(tree, target)?)
 }
 
 /// One call for thousands of files: each fsync would wait for the journal by itself.

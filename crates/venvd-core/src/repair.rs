@@ -12,9 +12,9 @@ use venvd_app::{Layout, VenvName};
 use venvd_fs::beneath::Tree;
 use venvd_fs::lock::Lock as FileLock;
 
-use crate::build::{Progress, Stage};
+use crate::build::{Interrupt, Progress};
 use crate::error::Error;
-use crate::manifest::{File, LOG, Manifest, PATH};
+use crate::manifest::{File, LOG, Manifest, ManifestError, PATH};
 use crate::store::Store;
 use crate::verify::{self, Code, Cure, Finding};
 use crate::{list, space};
@@ -52,6 +52,15 @@ pub struct Mended {
     pub origin: Origin,
 }
 
+/// How to repair.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    /// A sound copy of the venv, on disk.
+    pub from: Option<&'a Path>,
+    /// What may end the repair before it begins to put anything right. Then it goes on to its end, which is near.
+    pub interrupt: Interrupt,
+}
+
 /// What came of a repair.
 #[derive(Debug, Default)]
 pub struct Repaired {
@@ -61,30 +70,39 @@ pub struct Repaired {
     pub removed: Vec<String>,
     /// What is still wrong with the venv, since it is not a matter of its files.
     pub left: Vec<Finding>,
+    /// Venvs whose manifest can't be read: whether they have the same damage is not known.
+    pub unread: Vec<VenvName>,
 }
 
-/// Repairs a venv of this host, and the same damage in its other venvs. `from` is a sound copy of the venv, on disk.
+/// Repairs a venv of this host, and the same damage in its other venvs.
 ///
 /// # Errors
 /// When the manifest can't be believed, or the right content is nowhere to be had; nothing is changed then.
 pub fn repair(
     layout: &Layout,
     name: &VenvName,
-    from: Option<&Path>,
+    request: &Request<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Repaired, Error> {
     let venv = VenvPath::local(name.clone());
     if !layout.venv(name).is_dir() {
         return Err(Error::NoSuchVenv { venv: name.clone() });
     }
-    progress.report(Stage::Seal, "comparing all files with the manifest");
+    progress.say("comparing all files with the manifest");
     let report = verify::verify(layout, &venv, verify::Options::default(), &verify::Silent)?;
-    let beyond: Vec<String> = report
-        .findings
-        .iter()
-        .filter(|finding| is_beyond(finding))
-        .map(ToString::to_string)
-        .collect();
+    request.interrupt.check()?;
+    let reasons = |is: fn(&Finding) -> bool| -> Vec<String> {
+        let findings = report.findings.iter().filter(|finding| is(finding));
+        findings.map(ToString::to_string).collect()
+    };
+    // First: with these put right, the rest may look otherwise.
+    let (exposed, beyond) = (reasons(is_exposed), reasons(is_beyond));
+    if !exposed.is_empty() {
+        return Err(Error::Exposed {
+            venv: name.clone(),
+            reasons: exposed,
+        });
+    }
     if !beyond.is_empty() {
         return Err(Error::Irreparable {
             venv: name.clone(),
@@ -103,7 +121,7 @@ pub fn repair(
             layout,
             venv: &venv,
             manifest: &manifest,
-            from,
+            request,
         };
         work.apply(&plan, progress, &mut repaired)?;
     }
@@ -112,11 +130,16 @@ pub fn repair(
     Ok(repaired)
 }
 
+/// Returns whether a finding is about what lies above or over the venv: others could undo whatever is put right.
+fn is_exposed(finding: &Finding) -> bool {
+    matches!(finding.code, Code::Chain | Code::Mount)
+}
+
 /// Returns whether a finding makes all else that is found worth nothing: a manifest that others could have written says
 /// no more what was sealed.
 fn is_beyond(finding: &Finding) -> bool {
     match finding.code {
-        Code::NotSealed | Code::Manifest | Code::Chain | Code::Mount => true,
+        Code::NotSealed | Code::Manifest => true,
         Code::Owner | Code::Writable => finding.path.as_deref() == Some(PATH),
         _ => false,
     }
@@ -181,25 +204,25 @@ struct Work<'a> {
     layout: &'a Layout,
     venv: &'a VenvPath,
     manifest: &'a Manifest,
-    from: Option<&'a Path>,
+    request: &'a Request<'a>,
 }
 
 impl Work<'_> {
     fn apply(&self, plan: &Plan<'_>, progress: &mut dyn Progress, repaired: &mut Repaired) -> Result<(), Error> {
         let store = Store::open(self.layout)?;
-        let mut supply = Supply::open(self.layout, self.venv, self.from)?;
+        let mut supply = Supply::open(self.layout, self.venv, self.request.from)?;
         let mut missing = supply.missing(&store, &plan.files)?;
         let mut rebuilt = None;
         let mut failed = None;
-        if !missing.is_empty() && self.from.is_none() {
-            progress.report(
-                Stage::Build,
-                &format!(
-                    "{} files are nowhere else; building the venv anew to get them",
-                    missing.len()
-                ),
-            );
-            match rebuild::rebuild(self.layout, self.venv, self.manifest, progress) {
+        if !missing.is_empty() && self.request.from.is_none() {
+            let these = match missing.len() {
+                1 => "1 file is".to_owned(),
+                count => format!("{count} files are"),
+            };
+            progress.say(&format!(
+                "{these} nowhere else; building the venv anew to get what is missing"
+            ));
+            match rebuild::rebuild(self, progress) {
                 Ok(found) => {
                     supply.add(&found.directory, Origin::Rebuild)?;
                     rebuilt = Some(found);
@@ -207,17 +230,19 @@ impl Work<'_> {
                 }
                 Err(error) => failed = Some(venvd_fs::report(error.as_ref())),
             }
+            self.request.interrupt.check()?;
         }
         if !missing.is_empty() {
             return Err(Error::NoSource {
                 venv: self.venv.name().clone(),
                 paths: missing.iter().map(|file| file.path.clone()).collect(),
-                given: self.from.is_some(),
+                given: self.request.from.is_some(),
                 rebuild: failed,
             });
         }
         space::require(&self.layout.venvs(), plan.files.iter().map(|file| file.size).sum())?;
         let _store = FileLock::exclusive(&self.layout.store_lock())?;
+        self.request.interrupt.check()?;
         let tree = Tree::open(&self.layout.on_disk(self.venv.path()))?;
         let mender = Mender {
             store: &store,
@@ -249,27 +274,31 @@ impl Work<'_> {
             repaired.mended.push(mended(&file.path, origin));
         }
         mender.sync()?;
-        repaired.mended.extend(self.others(&store, &plan.files)?);
+        self.others(&store, &plan.files, repaired)?;
         drop(rebuilt);
         Ok(())
     }
 
     /// Mends the same damage in the host's other venvs. By now the store has all that they need.
-    fn others(&self, store: &Store, files: &[&File]) -> Result<Vec<Mended>, Error> {
+    fn others(&self, store: &Store, files: &[&File], repaired: &mut Repaired) -> Result<(), Error> {
         let damaged: BTreeSet<(&str, u32)> = files
             .iter()
             .filter(|file| !file.placed)
             .map(|file| (file.blake3.as_str(), file.mode))
             .collect();
-        let mut mended = Vec::new();
         for venv in list::paths(self.layout, None)? {
             if venv == *self.venv || venv != VenvPath::local(venv.name().clone()) {
                 continue;
             }
             let directory = self.layout.on_disk(venv.path());
-            // What can't be read is for its own repair to say.
-            let Ok(manifest) = Manifest::load(&directory) else {
-                continue;
+            let manifest = match Manifest::load(&directory) {
+                Ok(manifest) => manifest,
+                // It was never sealed, so it shares nothing.
+                Err(ManifestError::Missing) => continue,
+                Err(_) => {
+                    repaired.unread.push(venv.name().clone());
+                    continue;
+                }
             };
             let tree = Tree::open(&directory)?;
             let mender = Mender {
@@ -283,7 +312,7 @@ impl Work<'_> {
                 if !mender.is_sound(file) {
                     mender.share(file)?;
                     any = true;
-                    mended.push(Mended {
+                    repaired.mended.push(Mended {
                         venv: venv.name().clone(),
                         path: file.path.clone(),
                         origin: Origin::Store,
@@ -294,7 +323,7 @@ impl Work<'_> {
                 mender.sync()?;
             }
         }
-        Ok(mended)
+        Ok(())
     }
 }
 
@@ -318,7 +347,7 @@ mod tests {
             fs::set_permissions(host.path(path), fs::Permissions::from_mode(mode)).unwrap();
         }
         let before = fs::read(host.path(PATH)).unwrap();
-        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap();
         assert_eq!(repaired.left, []);
         assert_eq!(fs::read(host.path(PATH)).unwrap(), before);
         assert_eq!(fs::read_to_string(host.path(LOG)).unwrap(), "built\n");
@@ -329,7 +358,7 @@ mod tests {
         let host = Host::new();
         fs::remove_file(host.path(LOG)).unwrap();
         fs::create_dir(host.path(LOG)).unwrap();
-        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap();
         assert_eq!(repaired.left, []);
         assert!(!host.path(LOG).exists());
     }
@@ -343,17 +372,57 @@ mod tests {
         // As `setcap cap_net_raw+ep`.
         let value: [u8; 20] = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         rustix::fs::setxattr(&path, "security.capability", &value, rustix::fs::XattrFlags::empty()).unwrap();
-        let repaired = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap();
         assert_eq!(repaired.left, []);
-        let again = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap();
+        let again = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap();
         assert!(again.mended.is_empty() && again.left.is_empty(), "{again:?}");
+    }
+
+    #[test]
+    fn an_open_directory_above_is_to_be_closed_first() {
+        let host = Host::new();
+        let above = host.layout.venvs();
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o777)).unwrap();
+        let again = || repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent);
+        let error = again().unwrap_err();
+        assert_eq!(error.code(), "irreparable");
+        let told = error.to_string();
+        assert!(told.contains("run this again") && !told.contains("remove"), "{told}");
+        fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(again().unwrap().left, []);
+    }
+
+    #[test]
+    fn an_interrupted_repair_changes_nothing() {
+        let host = Host::new();
+        fs::write(host.path("bin/demo"), "damaged").unwrap();
+        let request = Request::default();
+        request.interrupt.raise(15);
+        let error = repair(&host.layout, host.venv.name(), &request, &mut Silent).unwrap_err();
+        assert_eq!(error.code(), "interrupted");
+        assert_eq!(fs::read_to_string(host.path("bin/demo")).unwrap(), "damaged");
+    }
+
+    #[test]
+    fn other_venvs_that_can_not_be_read_are_named() {
+        let host = Host::new();
+        Store::open(&host.layout)
+            .unwrap()
+            .share(&host.path(""), &host.manifest.files)
+            .unwrap();
+        let broken = host.path("").with_file_name("2").join(PATH);
+        venvd_fs::atomic::write(&broken, b"{", 0o644).unwrap();
+        fs::set_permissions(host.path("bin/demo"), fs::Permissions::from_mode(0o777)).unwrap();
+        let repaired = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap();
+        assert_eq!(repaired.left, []);
+        assert_eq!(repaired.unread, ["demo:2".parse().unwrap()]);
     }
 
     #[test]
     fn a_manifest_that_others_could_write_is_not_believed() {
         let host = Host::new();
         fs::set_permissions(host.path(PATH), fs::Permissions::from_mode(0o666)).unwrap();
-        let error = repair(&host.layout, host.venv.name(), None, &mut Silent).unwrap_err();
+        let error = repair(&host.layout, host.venv.name(), &Request::default(), &mut Silent).unwrap_err();
         assert_eq!(error.code(), "irreparable", "{error}");
         assert!(Manifest::load(&host.path("")).is_ok());
     }

@@ -23,7 +23,7 @@ mod tree;
 
 pub(crate) use contract::{prefixes, python};
 pub use finding::{Code, Cure, Finding};
-pub(crate) use manifest::check as manifest_of;
+pub(crate) use manifest::{check as manifest_of, digest as digest_of};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::{Layout, search};
-use venvd_core::build::{Interrupt, Outcome, Request};
+use venvd_core::build::{Outcome, Request};
 
 use crate::args::Target;
 use crate::failure::Failure;
@@ -38,10 +38,7 @@ pub(super) fn run(layout: &Layout, asked: Asked, json: bool) -> Result<ExitCode,
         None => target.app.to_string(),
     };
     let mut request = Request::new(app);
-    request.interrupt = Interrupt::by_signals().map_err(|error| {
-        let message = format!("cannot prepare for an interrupt: {error}");
-        Failure::refused("io", message)
-    })?;
+    request.interrupt = super::interrupt()?;
     request.tag = target.tag;
     request.lock = lock;
     request.upgrade = asked.upgrade;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use venvd_app::{Layout, VenvName};
 use venvd_core::build::{Outcome, Progress, Stage};
+use venvd_core::install::Request;
 
 use crate::failure::Failure;
 use crate::output::progress::Line;
@@ -26,7 +27,12 @@ struct Installed {
 /// Places a sealed venv.
 pub(super) fn run(layout: &Layout, from: &Path, name: Option<VenvName>, json: bool) -> Result<ExitCode, Failure> {
     let mut shown = Shown(Line::new());
-    let installed = venvd_core::install::install(layout, from, name, &mut shown).map_err(|error| {
+    let request = Request {
+        name,
+        interrupt: super::interrupt()?,
+        ..Request::new(from)
+    };
+    let installed = venvd_core::install::install(layout, &request, &mut shown).map_err(|error| {
         let failure = Failure::from(error);
         Failure {
             message: format!("cannot install {}: {}", from.display(), failure.message),
@@ -73,9 +79,9 @@ fn text(layout: &Layout, installed: &Installed) -> String {
     text
 }
 
-/// Says what an install or a repair is doing.
+/// Says what an install is doing.
 #[derive(Debug)]
-pub(super) struct Shown(pub(super) Line);
+struct Shown(Line);
 
 impl Progress for Shown {
     fn report(&mut self, stage: Stage, detail: &str) {
@@ -87,5 +93,9 @@ impl Progress for Shown {
         };
         let separator = if what.is_empty() || detail.is_empty() { "" } else { ": " };
         self.0.say(&format!("{what}{separator}{detail}"));
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.0.warn(text);
     }
 }

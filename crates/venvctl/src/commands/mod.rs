@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::{AppName, Layout, VenvName, search};
+use venvd_core::build::Interrupt;
 use venvd_core::list as venvs;
 use venvd_fs::Root;
 
@@ -126,6 +127,14 @@ fn existing(root: PathBuf) -> Result<PathBuf, Failure> {
         "no-root",
         format!("there is no directory {root:?}; --root needs an image or a chroot"),
     ))
+}
+
+/// Returns what Ctrl-C and an ordinary `kill` set from now on, for what ends cleanly by itself then.
+fn interrupt() -> Result<Interrupt, Failure> {
+    Interrupt::by_signals().map_err(|error| {
+        let message = format!("cannot prepare for an interrupt: {error}");
+        Failure::refused("io", message)
+    })
 }
 
 #[cfg(test)]

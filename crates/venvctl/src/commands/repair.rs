@@ -5,11 +5,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::{Layout, VenvName};
-use venvd_core::repair::{Mended, Origin, repair};
+use venvd_core::build::{Progress, Stage};
+use venvd_core::repair::{Mended, Origin, Request, repair};
 use venvd_core::verify::Finding;
 
-use super::install::Shown;
 use crate::failure::Failure;
+use crate::output::building::words;
 use crate::output::{self, progress::Line};
 
 #[derive(Debug, Serialize)]
@@ -19,6 +20,8 @@ struct Repaired {
     removed: Vec<String>,
     /// What is still wrong, since it is no matter of the venv's files.
     left: Vec<Finding>,
+    /// Venvs whose manifest can't be read: whether they have the same damage is not known.
+    unread: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -30,14 +33,23 @@ struct Row {
 
 /// Repairs a venv. Status 1 when something is still wrong with it.
 pub(super) fn run(layout: &Layout, venv: &VenvName, from: Option<&Path>, json: bool) -> Result<ExitCode, Failure> {
-    let mut shown = Shown(Line::new());
-    let repaired = repair(layout, venv, from, &mut shown)?;
+    let request = Request {
+        from,
+        interrupt: super::interrupt()?,
+    };
+    let mut shown = Repairing {
+        line: Line::new(),
+        stage: None,
+    };
+    let repaired = repair(layout, venv, &request, &mut shown);
     drop(shown);
+    let repaired = repaired?;
     let repaired = Repaired {
         venv: venv.to_string(),
         mended: repaired.mended.iter().map(row).collect(),
         removed: repaired.removed,
         left: repaired.left,
+        unread: repaired.unread.iter().map(ToString::to_string).collect(),
     };
     output::show(&repaired, json, text)?;
     Ok(if repaired.left.is_empty() {
@@ -67,10 +79,24 @@ fn text(repaired: &Repaired) -> String {
         mended,
         removed,
         left,
+        unread,
     } = repaired;
     let mut text = String::new();
     for Row { venv, path, from } in mended {
-        text.push_str(&format!("{venv}: {path} put right, from {from}\n"));
+        let from = match from.as_str() {
+            "store" => "from the store".to_owned(),
+            "directory" => "from the directory that was given".to_owned(),
+            "rebuild" => "from a rebuild of the venv's lock".to_owned(),
+            "manifest" => "as the manifest says".to_owned(),
+            from if from == repaired.venv => "with content that the venv still has".to_owned(),
+            other => format!("from {other}"),
+        };
+        text.push_str(&format!("{venv}: {path} put right, {from}\n"));
+    }
+    for other in unread {
+        text.push_str(&format!(
+            "{other}: was not looked at for the same damage, since its manifest can't be read; `venvctl verify {other}` says why\n"
+        ));
     }
     for path in removed {
         text.push_str(&format!("{venv}: {path} removed, it was not sealed\n"));
@@ -90,4 +116,32 @@ fn text(repaired: &Repaired) -> String {
         }
     }
     text
+}
+
+/// Says what a repair is doing, and each stage of its rebuild once.
+#[derive(Debug)]
+struct Repairing {
+    line: Line,
+    stage: Option<Stage>,
+}
+
+impl Progress for Repairing {
+    fn report(&mut self, stage: Stage, _: &str) {
+        if self.stage != Some(stage) {
+            self.stage = Some(stage);
+            self.line.say(&format!("building anew: {}", words(stage)));
+        }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.line.say(text);
+    }
+
+    fn distribution(&mut self, stage: Stage, _: &str) {
+        self.report(stage, "");
+    }
+
+    fn warn(&mut self, text: &str) {
+        self.line.warn(text);
+    }
 }

@@ -182,7 +182,8 @@ fn message(counts: &Counts, distribution: &str) -> String {
     parts.join(", ")
 }
 
-fn words(stage: Stage) -> &'static str {
+/// Says what a stage of a build does.
+pub(crate) fn words(stage: Stage) -> &'static str {
     match stage {
         Stage::Lock => "making the lock",
         Stage::Download => "getting distributions",

@@ -34,6 +34,15 @@ impl Line {
             None => say(text),
         }
     }
+
+    /// Says what stays to be read.
+    pub(crate) fn warn(&self, text: &str) {
+        let warn = || say(&format!("venvctl: {text}"));
+        match &self.bar {
+            Some(bar) => bar.suspend(warn),
+            None => warn(),
+        }
+    }
 }
 
 impl Drop for Line {

@@ -48,6 +48,9 @@ pub trait Progress {
     /// A stage has begun, or has something new to say. `detail` is one line for people, and may be empty.
     fn report(&mut self, stage: Stage, detail: &str);
 
+    /// Something is done that is no stage of a build: a repair has some of its own.
+    fn say(&mut self, _text: &str) {}
+
     /// A stage has come to a distribution.
     fn distribution(&mut self, _stage: Stage, _name: &str) {}
 

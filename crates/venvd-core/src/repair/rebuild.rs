@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
 use venvd_app::{Layout, search};
-use venvd_fs::{Root, atomic};
+use venvd_fs::{IoContext, Root, atomic};
 
 use crate::build::{self, Progress, Request, Staging};
 use crate::error::Error;
-use crate::manifest::Manifest;
+
+use super::Work;
 
 /// A rebuilt venv; it goes with this.
 pub(super) struct Rebuilt {
@@ -19,12 +20,13 @@ pub(super) struct Rebuilt {
 /// Builds the venv anew, as the app's definition says, from the manifest's own lock.
 ///
 /// Its path below that root is the same as on the host, so that its files are the same too.
-pub(super) fn rebuild(
-    layout: &Layout,
-    venv: &VenvPath,
-    manifest: &Manifest,
-    progress: &mut dyn Progress,
-) -> Result<Rebuilt, Box<dyn std::error::Error>> {
+pub(super) fn rebuild(work: &Work<'_>, progress: &mut dyn Progress) -> Result<Rebuilt, Box<dyn std::error::Error>> {
+    let Work {
+        layout,
+        venv,
+        manifest,
+        request: asked,
+    } = *work;
     let mut app = search::load_app(layout, venv.name().app())?;
     let settings = search::load_settings(layout)?;
     let staging = Staging::open(layout, venv.name().app())?;
@@ -41,10 +43,27 @@ pub(super) fn rebuild(
     request.find_links = local.iter().map(|place| layout.on_disk(place.as_str())).collect();
     request.tag = Some(venv.name().tag().clone());
     request.lock = Some(lock);
+    request.interrupt = asked.interrupt.clone();
     let below = Layout::new(Root::at(&root));
-    build::build(&below, &settings, &request, progress).map_err(|error: Error| Box::new(error))?;
+    if let Err(error) = build::build(&below, &settings, &request, progress) {
+        return Err(Box::new(keep_log(error, layout, venv)?));
+    }
     Ok(Rebuilt {
         directory: below.on_disk(venv.path()),
         _staging: staging,
     })
+}
+
+/// Keeps the log of a failed rebuild where that of a build is kept, and says so: its own place goes.
+fn keep_log(mut error: Error, layout: &Layout, venv: &VenvPath) -> Result<Error, venvd_fs::Error> {
+    let mut innermost = &mut error;
+    while let Error::Hinted { error, .. } = innermost {
+        innermost = error;
+    }
+    if let Error::Step { log, .. } = innermost {
+        let kept = layout.staging().join(format!("{}.log", venv.name().app()));
+        std::fs::rename(&*log, &kept).at("keep the log as", &kept)?;
+        *log = kept;
+    }
+    Ok(error)
 }

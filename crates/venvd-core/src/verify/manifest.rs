@@ -121,7 +121,7 @@ fn leads_out(manifest: &Manifest, link: &Link) -> Option<String> {
 }
 
 /// Checks that the digest by which builds know a tag's content is that of the lock beside it.
-pub(super) fn digest(manifest: &Manifest) -> Option<Finding> {
+pub(crate) fn digest(manifest: &Manifest) -> Option<Finding> {
     let wrong = |message| Some(Finding::of(Code::Manifest, PATH, message));
     let record = &manifest.lock;
     let lock = match Lock::parse(Path::new(PATH), record.format, record.text.clone()) {

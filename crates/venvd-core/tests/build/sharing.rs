@@ -9,9 +9,9 @@ use crate::support::Host;
 use venvd_app::VenvName;
 use venvd_app::links::VenvPath;
 use venvd_core::build::{Outcome, Silent};
-use venvd_core::install::{Installed, install};
+use venvd_core::install::{self, Installed};
 use venvd_core::manifest::{self, Manifest};
-use venvd_core::repair::{Origin, Repaired, repair};
+use venvd_core::repair::{self, Origin, Repaired};
 use venvd_core::store::{Sharing, Store};
 use venvd_core::verify::{self, verify};
 use venvd_core::{Error, remove};
@@ -55,11 +55,19 @@ fn two_releases() -> Host {
 }
 
 fn install_to(host: &Host, from: &Path, to: Option<&str>) -> Result<Installed, Error> {
-    install(&host.layout, from, to.map(name), &mut Silent)
+    let request = install::Request {
+        name: to.map(name),
+        ..install::Request::new(from)
+    };
+    install::install(&host.layout, &request, &mut Silent)
 }
 
 fn mend(host: &Host, tag: &str, from: Option<&Path>) -> Result<Repaired, Error> {
-    repair(&host.layout, venv(tag).name(), from, &mut Silent)
+    let request = repair::Request {
+        from,
+        ..repair::Request::default()
+    };
+    repair::repair(&host.layout, venv(tag).name(), &request, &mut Silent)
 }
 
 #[test]
@@ -170,7 +178,7 @@ fn list_file(manifest: &mut Manifest, path: &str, content: &[u8]) {
 #[test]
 fn a_hostile_directory_is_refused_with_nothing_left() {
     type Change = fn(&Path);
-    let cases: [(&str, Change, &str); 24] = [
+    let cases: [(&str, Change, &str); 25] = [
         (
             "content",
             |copy| own(copy, &format!("{SITE}/demo/__init__.py"), b"import os\n"),
@@ -294,6 +302,11 @@ fn a_hostile_directory_is_refused_with_nothing_left() {
             "lock",
             |copy| rewrite_manifest(copy, |manifest| manifest.lock.text = "--index-url http://x\n".into()),
             "its lock is none",
+        ),
+        (
+            "digest",
+            |copy| rewrite_manifest(copy, |manifest| manifest.lock.digest = "0".repeat(64)),
+            "have the digest",
         ),
         (
             "size",
