@@ -99,7 +99,7 @@ pub enum Error {
     /// There is not enough space.
     #[error(
         "not enough space on the file system of {path:?}: about {} MiB are needed, {} MiB are free; \
-         `venvctl remove` old venvs or enlarge it",
+         `venvctl gc` removes what nothing needs, `venvctl remove` a venv; or enlarge it",
         .needed.div_ceil(1 << 20), .free >> 20
     )]
     NoSpace {
@@ -125,8 +125,8 @@ pub enum Error {
     /// The tag's lock is kept, and is another one.
     #[error(
         "{venv} was built before from something else, and its lock is kept as {path:?}; a tag names one content: choose \
-         another tag, or remove that file if nothing needs it: {}",
-        some(.differences)
+         another tag, make it as it was with `venvctl build {venv} --lock {}`, or remove that file if nothing needs it: {}",
+        .path.display(), some(.differences)
     )]
     KeptLock {
         /// The venv.
@@ -428,20 +428,38 @@ impl From<beneath::Error> for Error {
 
 /// What the installers say when a distribution has no file that may be taken.
 const NO_FILE: [&str; 3] = [
-    "No matching distribution found for ",
+    // pip: not one version has a wheel. Where some have, another version is what is asked for.
+    "(from versions: none)",
     "building from source is disabled",
     "no usable wheels",
 ];
 
+/// What they say when no place that may be asked has a distribution.
+const NOWHERE: [&str; 3] = [
+    "No matching distribution found for ",
+    "not found in the provided package locations",
+    "network was disabled",
+];
+
 impl Error {
-    /// Adds what to do about a distribution that exists as source only, if that may be what a step failed of.
-    pub(crate) fn hint_at_sources(self) -> Self {
-        match &self {
-            Self::Step { tail, .. } if NO_FILE.iter().any(|said| tail.contains(said)) => Self::Hinted {
-                error: Box::new(self),
-                hint: "If that exists as source only, name it in [build] sdists",
-            },
-            _ => self,
+    /// Adds what to do about a distribution that no file was found of, if that is what a step failed of: it may exist as
+    /// source only, or, where no index may be asked, be in none of the local places.
+    pub(crate) fn hint_at_files(self, offline: bool) -> Self {
+        let Self::Step { step, tail, .. } = &self else {
+            return self;
+        };
+        let says = |texts: &[&str]| texts.iter().any(|text| tail.contains(text));
+        let hint = if offline && (says(&NO_FILE) || says(&NOWHERE)) {
+            "No index was asked: name a directory that has its wheels with --find-links, or allow an index"
+        // What a lock has does exist.
+        } else if says(&NO_FILE) || (*step == Step::Download && says(&NOWHERE)) {
+            "If that exists as source only, name it in [build] sdists"
+        } else {
+            return self;
+        };
+        Self::Hinted {
+            error: Box::new(self),
+            hint,
         }
     }
 }
@@ -523,4 +541,36 @@ pub(crate) fn is_full(error: &std::io::Error) -> bool {
     error
         .raw_os_error()
         .is_some_and(|code| code == Errno::ENOSPC as i32 || code == Errno::EDQUOT as i32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hints_at_what_the_output_is_about() {
+        let hint = |tail: &str, offline| {
+            let error = Error::Step {
+                step: Step::Lock,
+                program: "pip".into(),
+                status: "exit status: 1".into(),
+                tail: tail.into(),
+                log: "/log".into(),
+            };
+            match error.hint_at_files(offline) {
+                Error::Hinted { hint, .. } => hint,
+                _ => "",
+            }
+        };
+        let none = "ERROR: Could not find a version that satisfies the requirement ovs==3 (from versions: none)";
+        let other = "(from versions: 1.0, 2.0)\nERROR: No matching distribution found for ovs==3";
+        assert!(hint(none, false).contains("[build] sdists"));
+        assert!(hint("because ovs==3 has no usable wheels", false).contains("[build] sdists"));
+        assert_eq!(hint(other, false), "");
+        assert_eq!(hint("error: a proxy is down", false), "");
+        for said in [none, other] {
+            assert!(hint(said, true).contains("--find-links"), "{said}");
+        }
+        assert_eq!(hint("Killed", true), "");
+    }
 }

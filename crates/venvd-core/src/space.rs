@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
 use venvd_fs::IoContext;
@@ -15,7 +15,7 @@ const LEAST: u64 = 4 << 20;
 /// Returns the error for a file system that turned out to be full.
 pub(crate) fn full(path: &Path) -> Error {
     Error::Full {
-        path: path.to_owned(),
+        path: lasting(path),
         // If not even that can be asked, what is known is that there is none.
         free: free(path).unwrap_or(0),
     }
@@ -49,12 +49,18 @@ pub(crate) fn require(path: &Path, needed: u64) -> Result<(), Error> {
     let free = free(path)?;
     if free < needed {
         return Err(Error::NoSpace {
-            path: path.to_owned(),
+            path: lasting(path),
             needed,
             free,
         });
     }
     Ok(())
+}
+
+/// Returns venvd's own directory above a path: that of a build is gone when its error is read.
+fn lasting(path: &Path) -> PathBuf {
+    let above = path.ancestors().filter(|above| above.ends_with("var/lib/venvd"));
+    above.last().unwrap_or(path).to_owned()
 }
 
 fn free(path: &Path) -> Result<u64, venvd_fs::Error> {
@@ -115,6 +121,21 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_what_is_there_when_the_build_is_gone() {
+        for (path, named) in [
+            ("/var/lib/venvd/staging/nova.x1/tree", "/var/lib/venvd"),
+            ("/srv/image/var/lib/venvd/venvs", "/srv/image/var/lib/venvd"),
+            (
+                "/var/lib/venvd/staging/nova.x1/root/var/lib/venvd/staging",
+                "/var/lib/venvd",
+            ),
+            ("/tmp/x", "/tmp/x"),
+        ] {
+            assert_eq!(lasting(Path::new(path)), Path::new(named));
+        }
+    }
 
     #[test]
     fn sizes_come_from_the_central_directory() {

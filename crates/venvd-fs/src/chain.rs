@@ -21,7 +21,7 @@ pub enum Error {
     #[error(transparent)]
     Io(#[from] FsError),
     /// Somebody who is neither root nor this process's user owns a component.
-    #[error("{component:?}, on the way to {path:?}, belongs to user {uid}; only root may own it (chown root:root it)")]
+    #[error("{}belongs to user {uid}; only root may own it (chown root:root it)", named(.component, .path))]
     Owner {
         /// The path that was asked about.
         path: PathBuf,
@@ -32,7 +32,8 @@ pub enum Error {
     },
     /// Group or others can write to a component.
     #[error(
-        "{component:?}, on the way to {path:?}, can be written by others than its owner (mode {mode:04o}; chmod go-w it)"
+        "{}can be written by others than its owner (mode {mode:04o}; chmod go-w it)",
+        named(.component, .path)
     )]
     Writable {
         /// The path that was asked about.
@@ -48,6 +49,26 @@ pub enum Error {
         /// The path that was asked about.
         path: PathBuf,
     },
+}
+
+impl Error {
+    /// Returns the component at fault, where there is one.
+    #[must_use]
+    pub fn component(&self) -> Option<&Path> {
+        match self {
+            Self::Owner { component, .. } | Self::Writable { component, .. } => Some(component),
+            Self::Io(_) | Self::Loop { .. } => None,
+        }
+    }
+}
+
+/// Names a component, and whose it is unless it is the path itself.
+fn named(component: &Path, path: &Path) -> String {
+    if component == path {
+        format!("{component:?} ")
+    } else {
+        format!("{component:?}, on the way to {path:?}, ")
+    }
 }
 
 /// Checks every component from the root to `path`, which is a path of the host, through symbolic links.
@@ -161,6 +182,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn names_the_path_once_where_it_is_itself_at_fault() {
+        let (directory, root) = tree();
+        chmod(&directory.path().join("a/b"), 0o775);
+        let said = |path: &str| check(&root, Path::new(path)).unwrap_err().to_string();
+        assert!(said("/a/b").starts_with("\"/a/b\" can be written"));
+        assert!(said("/a/b/file").starts_with("\"/a/b\", on the way to \"/a/b/file\", can be written"));
     }
 
     #[test]

@@ -71,17 +71,20 @@ fn download(bench: &mut Bench<'_>) -> Result<Left, Error> {
         arguments,
         environment: bench.request.environment.clone(),
     };
-    bench.run(phase, &[job]).map_err(Error::hint_at_sources)
+    bench
+        .run(phase, &[job])
+        .map_err(|error| error.hint_at_files(is_offline(bench)))
+}
+
+/// Returns whether no index may be asked.
+pub(super) fn is_offline(bench: &Bench<'_>) -> bool {
+    bench.request.app.build.index.no_index || bench.request.offline
 }
 
 /// Returns the arguments that say where distributions come from.
 pub(super) fn index_arguments(bench: &Bench<'_>, url_option: &str) -> Vec<OsString> {
-    let Index {
-        url,
-        no_index,
-        find_links,
-    } = &bench.request.app.build.index;
-    let offline = *no_index || bench.request.offline;
+    let Index { url, find_links, .. } = &bench.request.app.build.index;
+    let offline = is_offline(bench);
     let mut arguments: Vec<OsString> = Vec::new();
     match url {
         Some(url) if !offline => arguments.extend([url_option.into(), url.as_str().into()]),

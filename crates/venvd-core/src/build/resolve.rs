@@ -9,7 +9,7 @@ use venvd_fs::{IoContext, atomic};
 
 use super::Bench;
 use super::confine::{INSIDE, Job};
-use super::fetch::{index_arguments, local_places};
+use super::fetch::{index_arguments, is_offline, local_places};
 use super::local::sha256;
 use super::sdist;
 use super::tools::Installer;
@@ -80,7 +80,7 @@ fn with_uv(bench: &mut Bench<'_>, uv: &Path, inputs: &Inputs) -> Result<String, 
     String::from_utf8(
         bench
             .run(phase, &[job])
-            .map_err(Error::hint_at_sources)?
+            .map_err(|error| error.hint_at_files(is_offline(bench)))?
             .read("lock.txt")?,
     )
     .map_err(|error| std::io::Error::other(error.utf8_error()))
@@ -149,7 +149,7 @@ fn with_pip(bench: &mut Bench<'_>, inputs: &Inputs) -> Result<String, Error> {
     let phase = bench.phase(Step::Lock)?;
     let report = bench
         .run(phase, &[job])
-        .map_err(Error::hint_at_sources)?
+        .map_err(|error| error.hint_at_files(is_offline(bench)))?
         .read("report.json")?;
     let report: Report = serde_json::from_slice(&report)
         .map_err(std::io::Error::from)

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use venvd_app::Layout;
 use venvd_app::links::VenvPath;
@@ -14,9 +14,10 @@ use crate::verify::{self, Code, Finding};
 
 /// Looks at venvs; `linked` are those that links lead to.
 pub(super) fn examine(layout: &Layout, venvs: &[VenvPath], linked: &BTreeSet<VenvPath>, diagnosis: &mut Diagnosis) {
+    let mut told = BTreeSet::new();
     for venv in venvs {
         if let Some(manifest) = sealed(layout, venv, diagnosis)
-            && in_hands_of_root(layout, venv, &manifest, diagnosis)
+            && in_hands_of_root(layout, (venv, &manifest), &mut told, diagnosis)
             && linked.contains(venv)
         {
             needs(layout, venv, &manifest, diagnosis);
@@ -46,8 +47,13 @@ fn sealed(layout: &Layout, venv: &VenvPath, diagnosis: &mut Diagnosis) -> Option
     }
 }
 
-/// Checks the ways to what root would run.
-fn in_hands_of_root(layout: &Layout, venv: &VenvPath, manifest: &Manifest, diagnosis: &mut Diagnosis) -> bool {
+/// Checks the ways to what root would run; a directory that was told is not told again.
+fn in_hands_of_root(
+    layout: &Layout,
+    (venv, manifest): (&VenvPath, &Manifest),
+    told: &mut BTreeSet<PathBuf>,
+    diagnosis: &mut Diagnosis,
+) -> bool {
     let site = format!("lib/python{}/site-packages", manifest.python.minor);
     let mut safe = true;
     for inner in [crate::manifest::PATH, "bin", site.as_str()] {
@@ -60,6 +66,9 @@ fn in_hands_of_root(layout: &Layout, venv: &VenvPath, manifest: &Manifest, diagn
             Err(chain::Error::Io(error)) => diagnosis.unreadable(venv.name(), &error),
             Err(error) => {
                 safe = false;
+                if error.component().is_some_and(|at| !told.insert(at.to_owned())) {
+                    continue;
+                }
                 let advice = format!("then `venvctl verify {}`: somebody may have used it", venv.name());
                 diagnosis.wrong(venv.name(), "chain", (report(&error), advice));
             }
