@@ -45,6 +45,8 @@ struct Store {
     bytes: u64,
     /// Venvs whose manifest can't be read: while there is one, what it needs is not known, and nothing goes.
     unread: Vec<PathBuf>,
+    /// What lies in the store and is not venvd's.
+    stray: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -139,6 +141,7 @@ fn report(plan: &Plan, collected: Option<&Collected>) -> Report {
                 objects: swept.objects,
                 bytes: swept.bytes,
                 unread: swept.unread.clone(),
+                stray: swept.stray.clone(),
             }),
         frees: collected.map_or(plan.frees, |collected| collected.freed),
         problems,
@@ -170,7 +173,13 @@ fn text(report: &Report) -> String {
     for leftover in &report.leftovers {
         text.push_str(&format!("{verb}: {}, left by a dead build\n", leftover.display()));
     }
-    if let Some(Store { objects, bytes, unread }) = &report.store {
+    if let Some(Store {
+        objects,
+        bytes,
+        unread,
+        stray,
+    }) = &report.store
+    {
         if *objects > 0 {
             text.push_str(&format!(
                 "{verb}: {objects} files of the store that no venv has, {}\n",
@@ -181,6 +190,12 @@ fn text(report: &Report) -> String {
             text.push_str(&format!(
                 "the store keeps all it has: the manifest of {} can't be read\n",
                 venv.display()
+            ));
+        }
+        for path in stray {
+            text.push_str(&format!(
+                "stays: {}, which is none of the store's; move it elsewhere\n",
+                path.display()
             ));
         }
     }
@@ -268,6 +283,7 @@ would be freed: 7.2 MB
                 objects: 2,
                 bytes: 8_192,
                 unread: vec!["/var/lib/venvd/venvs/nova/1".into()],
+                stray: Vec::new(),
             }),
             frees: 0,
             problems: Vec::new(),

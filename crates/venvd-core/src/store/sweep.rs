@@ -24,6 +24,8 @@ pub struct Swept {
     pub bytes: u64,
     /// Venvs whose manifest can't be read. What they need is not known, so while there is one, no object goes.
     pub unread: Vec<PathBuf>,
+    /// What lies at the store's top and is none of its directories. It stays: venvd has not put it there.
+    pub stray: Vec<PathBuf>,
 }
 
 /// What is read of a manifest here; the whole is several times as slow.
@@ -53,7 +55,9 @@ impl Store {
                 None => swept.unread.push(venv.clone()),
             }
         }
-        for (path, name) in self.entries()? {
+        let Entries { entries, stray } = self.list()?;
+        swept.stray = stray;
+        for (path, name) in entries {
             if name.starts_with(TEMPORARY) {
                 fs::remove_file(&path).at("remove", &path)?;
                 continue;
@@ -84,19 +88,34 @@ impl Store {
         Ok(checked.into_iter().flatten().collect())
     }
 
-    /// Returns everything in the store: its path, and its name relative to the store.
+    /// Returns everything that is the store's: its path, and its name relative to the store.
     pub(super) fn entries(&self) -> Result<Vec<(PathBuf, String)>, Error> {
-        let mut entries = Vec::new();
+        Ok(self.list()?.entries)
+    }
+
+    fn list(&self) -> Result<Entries, Error> {
+        let mut listed = Entries::default();
         for (path, name) in children(&self.path)? {
             if name.starts_with(TEMPORARY) {
-                entries.push((path, name));
-            } else {
+                listed.entries.push((path, name));
+            } else if fs::symlink_metadata(&path).at("look at", &path)?.is_dir() {
                 let below = children(&path)?;
-                entries.extend(below.into_iter().map(|(path, child)| (path, format!("{name}/{child}"))));
+                let named = below.into_iter().map(|(path, child)| (path, format!("{name}/{child}")));
+                listed.entries.extend(named);
+            } else {
+                listed.stray.push(path);
             }
         }
-        Ok(entries)
+        listed.stray.sort();
+        Ok(listed)
     }
+}
+
+#[derive(Default)]
+struct Entries {
+    /// Path, and name relative to the store.
+    entries: Vec<(PathBuf, String)>,
+    stray: Vec<PathBuf>,
 }
 
 fn children(directory: &Path) -> Result<Vec<(PathBuf, String)>, Error> {

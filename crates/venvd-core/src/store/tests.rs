@@ -215,7 +215,10 @@ fn sweeping_leaves_what_a_venv_has_or_shares() {
     fs::remove_file(one.join("a")).unwrap();
     fs::remove_file(one.join("c")).unwrap();
     fs::write(store.path.join(".new-1-2"), "a crash left this").unwrap();
+    let stray = store.path.join("notes");
+    fs::write(&stray, "somebody's").unwrap();
     let swept = store.sweep(&host.layout).unwrap();
+    assert_eq!(swept.stray, [stray]);
     assert_eq!((swept.objects, swept.unread.len()), (1, 0));
     assert!(swept.bytes > 0 || fs::metadata(one.join("b")).unwrap().blocks() == 0);
     assert!(store.find(&Object::of(&files[0]).unwrap()).unwrap().is_some());
