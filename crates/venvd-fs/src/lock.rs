@@ -1,7 +1,7 @@
 //! One writer at a time, by `flock(2)`: the lock goes with the process, however that ends.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -12,7 +12,7 @@ use crate::error::{Error, IoContext};
 
 /// A held lock; dropping it releases it.
 #[derive(Debug)]
-pub struct Lock(#[expect(dead_code, reason = "held for its Drop")] Flock<std::fs::File>);
+pub struct Lock(Flock<std::fs::File>);
 
 impl Lock {
     /// Waits for the exclusive lock on the file `path`, which is created (with its directory, 0700) where missing.
@@ -37,6 +37,20 @@ impl Lock {
             Ok(lock) => Ok(Some(Self(lock))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno).at("lock", path),
+        }
+    }
+
+    /// Returns whether `path` still is the file that is locked. Where holders remove it at their end, one who had opened
+    /// it before that has locked what nobody else will ever see.
+    ///
+    /// # Errors
+    /// When one of the two can't be looked at.
+    pub fn is_at(&self, path: &Path) -> Result<bool, Error> {
+        let locked = self.0.metadata().at("look at", path)?;
+        match std::fs::symlink_metadata(path) {
+            Ok(there) => Ok((there.dev(), there.ino()) == (locked.dev(), locked.ino())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).at("look at", path),
         }
     }
 }
@@ -69,6 +83,18 @@ mod tests {
         assert!(Lock::try_exclusive(&path).unwrap().is_none());
         drop(held);
         assert!(Lock::try_exclusive(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn knows_when_its_file_was_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = Lock::exclusive(&path).unwrap();
+        assert!(first.is_at(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!first.is_at(&path).unwrap());
+        let second = Lock::try_exclusive(&path).unwrap().unwrap();
+        assert!(second.is_at(&path).unwrap() && !first.is_at(&path).unwrap());
     }
 
     #[test]

@@ -23,9 +23,9 @@ const DYNAMIC: &str = "/run/systemd/dynamic-uid";
 pub(super) struct FreeUser {
     pub(super) uid: u32,
     /// Keeps other builds from taking the same.
-    _taken: Lock,
+    _taken: Mark,
     /// Keeps systemd from taking it, where there is one.
-    _dynamic: Option<Dynamic>,
+    _dynamic: Option<Mark>,
 }
 
 impl FreeUser {
@@ -43,12 +43,17 @@ impl FreeUser {
             }
             // No app name begins with an underscore, so this is no app's lock.
             let path = layout.on_disk(format!("/run/venvd/_builder-{uid}.lock"));
-            let Some(taken) = Lock::try_exclusive(&path)? else {
+            let Some(taken) = Mark::take(path)? else {
                 continue;
             };
-            let dynamic = match Dynamic::take(uid)? {
-                Taken::Ours(dynamic) => dynamic,
-                Taken::Theirs => continue,
+            let dynamic = if Path::new(DYNAMIC).is_dir() {
+                // As systemd itself marks those that it gives away: a locked file with the number as name.
+                match Mark::take(Path::new(DYNAMIC).join(uid.to_string()))? {
+                    None => continue,
+                    dynamic => dynamic,
+                }
+            } else {
+                None
             };
             return Ok(Self {
                 uid,
@@ -68,35 +73,26 @@ impl FreeUser {
     }
 }
 
-/// A user id as systemd itself marks those that it gives away: a locked file with its number as name. Dropping removes it.
+/// A locked file, whose name says what is taken. Dropping removes it.
 #[derive(Debug)]
-struct Dynamic {
+struct Mark {
     path: PathBuf,
     _lock: Lock,
 }
 
-enum Taken {
-    /// Nobody else can have it now; without a file where no systemd runs.
-    Ours(Option<Dynamic>),
-    /// A unit has it.
-    Theirs,
-}
-
-impl Dynamic {
-    fn take(uid: u32) -> Result<Taken, Error> {
-        if !Path::new(DYNAMIC).is_dir() {
-            return Ok(Taken::Ours(None));
-        }
-        let path = Path::new(DYNAMIC).join(uid.to_string());
-        // Also one that was left by a crash: as systemd does, only the lock counts.
-        Ok(match Lock::try_exclusive(&path)? {
-            Some(lock) => Taken::Ours(Some(Self { path, _lock: lock })),
-            None => Taken::Theirs,
-        })
+impl Mark {
+    /// Takes a name; none when somebody else has it.
+    fn take(path: PathBuf) -> Result<Option<Self>, Error> {
+        // Also one that was left by a crash: as for systemd, only the lock counts.
+        let Some(lock) = Lock::try_exclusive(&path)? else {
+            return Ok(None);
+        };
+        // Its last holder may have removed it since it was opened here: the name may be another's now.
+        Ok(lock.is_at(&path)?.then_some(Self { path, _lock: lock }))
     }
 }
 
-impl Drop for Dynamic {
+impl Drop for Mark {
     fn drop(&mut self) {
         // While it is locked still. One that stays is taken by the next who wants it.
         drop(fs::remove_file(&self.path));
@@ -127,5 +123,9 @@ mod tests {
         let taken: Vec<_> = (0..3).map(|_| FreeUser::take(&layout).unwrap()).collect();
         let users: BTreeSet<u32> = taken.iter().map(|taken| taken.uid).collect();
         assert_eq!(users.len(), 3);
+        let marks = || fs::read_dir(layout.on_disk("/run/venvd")).unwrap().count();
+        assert_eq!(marks(), 3);
+        drop(taken);
+        assert_eq!(marks(), 0, "none stays");
     }
 }
