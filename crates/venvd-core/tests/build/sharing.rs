@@ -8,7 +8,7 @@ use std::process::Command;
 use crate::support::Host;
 use venvd_app::VenvName;
 use venvd_app::links::VenvPath;
-use venvd_core::build::{Outcome, Silent};
+use venvd_core::build::{Interrupt, Outcome, Progress, Silent, Stage};
 use venvd_core::install::{self, Installed};
 use venvd_core::manifest::{self, Manifest};
 use venvd_core::repair::{self, Origin, Repaired};
@@ -519,6 +519,30 @@ fn a_file_that_is_nowhere_else_is_built_anew() {
         error.to_string().contains(&path) && error.to_string().contains("--from"),
         "{error}"
     );
+    assert_eq!(findings(&host, "1"), [format!("changed {path}")]);
+}
+
+/// Interrupts when the installing begins.
+struct Impatient(Interrupt);
+
+impl Progress for Impatient {
+    fn report(&mut self, stage: Stage, _: &str) {
+        if stage == Stage::Install {
+            self.0.raise(2);
+        }
+    }
+}
+
+#[test]
+fn a_repair_ends_in_the_middle_of_its_rebuild() {
+    let host = two_releases();
+    let path = format!("{SITE}/demo/__init__.py");
+    flip(&directory(&host, "1").join(&path));
+    let request = repair::Request::default();
+    let mut impatient = Impatient(request.interrupt.clone());
+    let error = repair::repair(&host.layout, venv("1").name(), &request, &mut impatient).unwrap_err();
+    assert_eq!(error.code(), "interrupted", "{error}");
+    assert_eq!(host.names("/var/lib/venvd/staging"), Vec::<String>::new());
     assert_eq!(findings(&host, "1"), [format!("changed {path}")]);
 }
 
