@@ -1,6 +1,6 @@
 //! Figures: what venvd does, beside what other tools take for the same, in one run on one machine.
 //!
-//! A [`Row`] holds one figure of ours and those of its peers. All sides of a row are measured in turn ([`contest`]), so
+//! A [`Row`] holds one figure of ours and those of its peers. All sides of a row are measured in turn (`contest.rs`), so
 //! that a machine that gets slower does so for all of them. A row that does not hold stays in, and says so.
 
 mod contest;
