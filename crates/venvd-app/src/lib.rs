@@ -3,6 +3,7 @@
 //! Generator and `venv-activate` start in about a millisecond with nothing else than this, so it stays small: no async
 //! runtime, no look at a venv's contents.
 
+pub mod cmdline;
 pub mod definition;
 pub mod diagnose;
 mod later;

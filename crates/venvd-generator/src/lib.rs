@@ -7,7 +7,6 @@
 //!
 //! [`plan()`] is the whole decision, as a value; [`write()`] puts it on disk.
 
-pub mod cmdline;
 pub mod kmsg;
 pub mod plan;
 pub mod report;
@@ -17,6 +16,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use venvd_app::Layout;
+use venvd_app::cmdline::Source;
 use venvd_fs::{Root, report as explain};
 use venvd_unit::UnitFiles;
 
@@ -32,7 +32,7 @@ pub struct Invocation {
     /// Where everything is read from.
     pub root: Root,
     /// Where the kernel command line is read.
-    pub cmdline: cmdline::Source,
+    pub cmdline: Source,
 }
 
 /// What came of a run.
@@ -61,7 +61,7 @@ impl Invocation {
         Some(Self {
             directory,
             root: variable("VENVD_ROOT").map_or_else(Root::host, Root::at),
-            cmdline: cmdline::Source::new(&variable),
+            cmdline: Source::new(&variable),
         })
     }
 }

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use venvd_app::cmdline::{Source, Switch};
 use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout};
 use venvd_fs::report as explain;
 
-use crate::cmdline::{Source, Switch};
 use crate::report::{AppReport, Report};
 
 /// Everything that was read, apart from unit files.
