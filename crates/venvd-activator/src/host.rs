@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
-use venvd_app::{App, AppName, Layout, ProgramName};
+use venvd_app::{App, AppName, Layout, ProgramName, Record};
 use venvd_bus::{Code, Kind};
 use venvd_core::preflight::{self, PreflightError};
 use venvd_fs::{atomic, report};
@@ -144,9 +144,9 @@ impl Host {
             Side::New => &transaction.to,
             Side::Old => &transaction.from,
         };
-        let path = self.layout.committed_record(app);
+        let path = Link::Committed.record(&self.layout, app);
         match venv.as_ref().map(|venv| self.record(venv)) {
-            Some(Ok(record)) => drop(atomic::write(&path, &record, 0o644)?),
+            Some(Ok(record)) => record.write(&path)?,
             // The way back must not hang on it: without a record the generator knows less, that is all.
             Some(Err(failure)) if side == Side::Old => {
                 tracing::warn!("{app}: no record beside the committed link: {}", failure.message);
@@ -161,21 +161,27 @@ impl Host {
         Ok(links::set(&self.layout, Link::Committed, app, venv.as_ref())?)
     }
 
-    fn record(&self, venv: &VenvPath) -> Result<Vec<u8>, Failure> {
+    fn record(&self, venv: &VenvPath) -> Result<Record, Failure> {
         let broken = |error: String| Failure::new(Code::INTERNAL, format!("the manifest of {}: {error}", venv.name()));
         let manifest = venvd_core::Manifest::load(&self.layout.on_disk(venv.path())).map_err(|e| broken(report(&e)))?;
-        let record = venvd_core::committed_record(&manifest).map_err(|error| broken(error.to_string()))?;
-        serde_json::to_vec_pretty(&record).map_err(|error| broken(error.to_string()))
+        venvd_core::committed_record(&manifest).map_err(|error| broken(error.to_string()))
     }
 
-    /// Lets the previous link name what was in force.
+    /// Lets the previous link name what was in force, with the record beside it: by it the generator falls back when
+    /// the interpreter of what is in force has gone.
     pub(crate) fn set_previous(&self, transaction: &Transaction) -> Result<(), Failure> {
-        Ok(links::set(
-            &self.layout,
-            Link::Previous,
-            &transaction.app,
-            transaction.from.as_ref(),
-        )?)
+        let (app, venv) = (&transaction.app, transaction.from.as_ref());
+        let path = Link::Previous.record(&self.layout, app);
+        match venv.map(|venv| self.record(venv)) {
+            Some(Ok(record)) => record.write(&path)?,
+            // What was activated is in force and healthy; without this there is no fall-back at boot, that is all.
+            Some(Err(failure)) => {
+                tracing::warn!("{app}: no record beside the previous link: {}", failure.message);
+                atomic::remove(&path)?;
+            }
+            None => drop(atomic::remove(&path)?),
+        }
+        Ok(links::set(&self.layout, Link::Previous, app, venv)?)
     }
 
     /// Returns the text of the fragment that turns an app on and off, to put it back.

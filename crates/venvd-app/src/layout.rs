@@ -42,12 +42,6 @@ impl Layout {
         self.on_disk("/etc/venvd/active")
     }
 
-    /// Returns the file beside the committed link that says what the generator can't look up: interpreter, programs.
-    #[must_use]
-    pub fn committed_record(&self, app: &AppName) -> PathBuf {
-        self.on_disk(format!("/etc/venvd/committed/{app}.json"))
-    }
-
     /// Returns the copy of the definition that was last found sound by an activation: what goes on when the files break.
     #[must_use]
     pub fn accepted_definition(&self, app: &AppName) -> PathBuf {

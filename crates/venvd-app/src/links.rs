@@ -32,6 +32,12 @@ impl Link {
         };
         layout.on_disk(format!("/etc/venvd/{directory}/{app}"))
     }
+
+    /// Returns where the record beside the link lies on disk, see [`crate::record`]. App names have no dot.
+    #[must_use]
+    pub fn record(self, layout: &Layout, app: &AppName) -> PathBuf {
+        self.path(layout, app).with_extension("json")
+    }
 }
 
 /// A venv's name and the directory it lies in, as a link names it. It need not exist.

@@ -47,4 +47,4 @@ pub mod verify;
 pub use build::build;
 pub use error::Error;
 pub use interpreter::Interpreter;
-pub use manifest::{CommittedRecord, Manifest, committed_record};
+pub use manifest::{Manifest, committed_record};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use venvd_app::name::NameError;
-use venvd_app::{AppName, ProgramName, Tag, VenvName};
+use venvd_app::{AppName, ProgramName, Record, Tag, VenvName};
 use venvd_fs::atomic;
 
 /// The version of the manifest's form. A venv with another one is not believed.
@@ -275,30 +275,12 @@ fn other_format(format: u32) -> String {
     format!("it has format {format}, this venvd reads format {FORMAT}")
 }
 
-/// What an activation leaves beside the committed link, for the generator, which can't look into `/var`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CommittedRecord {
-    /// The venv, `app:tag`.
-    pub venv: VenvName,
-    /// The interpreter it is bound to.
-    pub interpreter: PathBuf,
-    /// `3.11`
-    pub minor: String,
-    /// What its extension modules are built for.
-    pub soabi: String,
-    /// The interpreter's version when the venv was built.
-    pub version: String,
-    /// The programs in its `bin`.
-    pub programs: Vec<ProgramName>,
-}
-
 /// Returns the record of a venv that is put in force.
 ///
 /// # Errors
 /// As [`Manifest::name`].
-pub fn committed_record(manifest: &Manifest) -> Result<CommittedRecord, NameError> {
-    Ok(CommittedRecord {
+pub fn committed_record(manifest: &Manifest) -> Result<Record, NameError> {
+    Ok(Record {
         venv: manifest.name()?,
         interpreter: manifest.python.interpreter.clone(),
         minor: manifest.python.minor.clone(),

@@ -63,13 +63,17 @@ fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failu
     let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
     let manifest = preflight::check(layout, venv, &needed)?;
     let before = links::read(layout, Link::Committed, &app.name)?;
-    let record = serde_json::to_vec_pretty(&venvd_core::committed_record(&manifest)?)
-        .map_err(|error| Failure::refused("output", error.to_string()))?;
-    atomic::write(&layout.committed_record(&app.name), &record, 0o644)?;
+    venvd_core::committed_record(&manifest)?.write(&Link::Committed.record(layout, &app.name))?;
     search::accept(layout, &app.name)?;
     links::set(layout, Link::Committed, &app.name, Some(venv))?;
     links::set(layout, Link::Active, &app.name, Some(venv))?;
     if let Some(before) = before.filter(|before| before != venv) {
+        let path = Link::Previous.record(layout, &app.name);
+        match venvd_core::Manifest::load(&layout.on_disk(before.path())) {
+            Ok(manifest) => venvd_core::committed_record(&manifest)?.write(&path)?,
+            // It was removed since: then there is no fall-back to it either.
+            Err(_) => drop(atomic::remove(&path)?),
+        }
         links::set(layout, Link::Previous, &app.name, Some(&before))?;
     }
     Ok(())

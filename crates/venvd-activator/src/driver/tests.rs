@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use venvd_app::links::Link;
+use venvd_app::Record;
+use venvd_app::links::{Link, VenvPath};
 use venvd_bus::{Cause, JobReport, Outcome};
 use venvd_fs::atomic;
 
@@ -51,10 +52,10 @@ async fn a_healthy_venv_is_in_force_and_the_old_one_is_previous() {
         (place.tag(Link::Committed), place.tag(Link::Previous)),
         (Some("2".into()), Some("1".into()))
     );
-    let record = atomic::read(&place.layout.committed_record(&place.app))
-        .unwrap()
-        .unwrap();
-    assert!(String::from_utf8(record).unwrap().contains("nova:2"));
+    for (link, venv) in [(Link::Committed, "nova:2"), (Link::Previous, "nova:1")] {
+        let venv = VenvPath::local(venv.parse().unwrap());
+        Record::load(&place.layout, link, &venv).unwrap();
+    }
 
     let back = run(&place, &driver, Ask::Rollback).await;
     assert_eq!((back.result, back.to.unwrap().as_str()), (Some(Outcome::Done), "1"));

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use venvd_app::links::{self, Link, LinkError, VenvPath};
+use venvd_app::record::RecordError;
 use venvd_app::search::Declared;
-use venvd_app::{AppName, Layout, VenvName};
-use venvd_fs::{atomic, report};
+use venvd_app::{AppName, Layout, Record, VenvName};
+use venvd_fs::report;
 
 use super::{Diagnosis, is_there, names};
-use crate::manifest::CommittedRecord;
 
 /// Where links lie, and how people call them.
 const LINKS: [(Link, &str, &str); 3] = [
@@ -94,23 +94,14 @@ fn broken_link(app: &AppName, error: &LinkError, diagnosis: &mut Diagnosis) {
 
 /// Looks at the file beside the committed link, by which the generator knows interpreter and programs.
 fn record(layout: &Layout, venv: &VenvPath, diagnosis: &mut Diagnosis) {
-    let app = venv.name().app();
-    let path = layout.committed_record(app);
-    let bytes = match atomic::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) => return diagnosis.unreadable(app, &error),
-    };
-    let problem = match bytes.map(|bytes| serde_json::from_slice::<CommittedRecord>(&bytes)) {
-        None => format!("there is no {path:?}"),
-        Some(Err(error)) => format!("{path:?} can't be understood: {error}"),
-        Some(Ok(record)) if record.venv != *venv.name() => {
-            format!("{path:?} is about {}, but {} is in force", record.venv, venv.name())
-        }
-        Some(Ok(_)) => return,
+    let problem = match Record::load(layout, Link::Committed, venv) {
+        Ok(_) => return,
+        Err(RecordError::Io(error)) => return diagnosis.unreadable(venv.name().app(), &error),
+        Err(error) => error,
     };
     let message = format!("{problem}; units are made by it at boot");
     let advice = format!("`venvctl activate {}` writes it again", venv.name());
-    diagnosis.wrong(app, "record", (message, advice));
+    diagnosis.wrong(venv.name().app(), "record", (message, advice));
 }
 
 /// Looks for held venvs that do not exist.
