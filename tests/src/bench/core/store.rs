@@ -1,6 +1,6 @@
 //! What venvs share, on the disk and in time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -119,9 +119,17 @@ pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
     let to = VenvPath::local("nova:placed".parse()?);
     // Fixed in length, and so few that it is no matter which venv they are of.
     let mut read = |file: &venvd_core::manifest::File| Ok(fs::read(source.join(&file.path)).unwrap_or_default());
-    let tree = site.fixture.path("placed");
+    // A new directory for each: ext4 takes no inode again that was freed a minute ago (`recently_deleted()`), and after
+    // a removal looks for others bit by bit in every mkdir(2). That would be most of what is measured, on both sides.
+    let places = site.fixture.path("placed");
+    fs::create_dir(&places)?;
+    let used = Cell::new(0);
+    let fresh = || {
+        used.set(used.get() + 1);
+        places.join(used.get().to_string())
+    };
     let place = |check: Check| {
-        remove(&tree)?;
+        let tree = fresh();
         fs::create_dir(&tree)?;
         let begin = Instant::now();
         let moved = relocate::move_to(&manifest, &to, &mut read)?;
@@ -136,11 +144,7 @@ pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
     let place = RefCell::new(place);
     let ours = || (place.borrow_mut())(Check::Metadata);
     let hashed = || (place.borrow_mut())(Check::Content);
-    let copy = site.fixture.path("copy");
-    let cp = || {
-        remove(&copy)?;
-        wall(Command::new("cp").arg("-al").args([&source, &copy]))
-    };
+    let cp = || wall(Command::new("cp").arg("-al").args([&source, &fresh()]));
     let rounds = contest(
         vec![
             Side::new("venvd", ours),
@@ -149,8 +153,7 @@ pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
         ],
         site.options.samples,
     )?;
-    remove(&copy)?;
-    remove(&tree)?;
+    remove(&places)?;
     Ok(Row::against("placing", "s", &rounds.outcome(1), PLACING).how(format!(
         "venvd: in the process of the measurement, the {} files of a manifest from the store into another place, the {} \
          that name their place written anew, the manifest too; objects are looked at, and not hashed (with all of them \
