@@ -17,6 +17,8 @@ use crate::search_path::{Found, UnitFiles, Unreadable};
 pub struct DropIn {
     /// Its path on the host.
     pub path: PathBuf,
+    /// Where it is on disk, unless it is a link itself.
+    pub(crate) on_disk: PathBuf,
 }
 
 impl DropIn {
@@ -37,17 +39,19 @@ pub fn list(files: &UnitFiles, unit: &Found) -> (Vec<DropIn>, Vec<Unreadable>) {
     let mut seen = HashSet::new();
     for directory in directories(files, unit) {
         let read = chase(files.root(), &directory, Last::Follow).and_then(|resolved| {
-            if seen.insert(resolved.clone()) {
-                read_names(files.root(), &resolved)
+            let on_disk = below(files.root(), &resolved);
+            let names = if seen.insert(resolved) {
+                read_names(&on_disk)?
             } else {
-                Ok(Vec::new())
-            }
+                Vec::new()
+            };
+            Ok((on_disk, names))
         });
         match read {
-            Ok(names) => {
+            Ok((on_disk, names)) => {
                 for name in names {
-                    let path = directory.join(&name);
-                    by_name.entry(name).or_insert(DropIn { path });
+                    let (path, on_disk) = (directory.join(&name), on_disk.join(&name));
+                    by_name.entry(name).or_insert(DropIn { path, on_disk });
                 }
             }
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
@@ -61,9 +65,9 @@ pub fn list(files: &UnitFiles, unit: &Found) -> (Vec<DropIn>, Vec<Unreadable>) {
 }
 
 /// Returns the names of the `.conf` files of a directory.
-fn read_names(root: &Path, directory: &Path) -> io::Result<Vec<String>> {
+fn read_names(on_disk: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(below(root, directory))? {
+    for entry in fs::read_dir(on_disk)? {
         // A name that is not UTF-8 could not be told in a message; systemd would read it, and so would sort it last
         // or first, but nothing that anyone installs is called so.
         if let Ok(name) = entry?.file_name().into_string()
@@ -82,19 +86,26 @@ fn read_names(root: &Path, directory: &Path) -> io::Result<Vec<String>> {
 fn directories(files: &UnitFiles, unit: &Found) -> Vec<PathBuf> {
     let aliases = unit.names.iter().filter(|name| **name != unit.id);
     let mut all = Vec::new();
-    for name in std::iter::once(&unit.id).chain(aliases) {
-        let names = names_with_dropins(name);
-        for base in files.directories() {
-            all.extend(names.iter().map(|name| base.join(format!("{name}.d"))));
+    let mut add = |names: Vec<String>| {
+        let mut found: Vec<(usize, &str)> = Vec::new();
+        for name in &names {
+            found.extend(files.dropin_directories(name).iter().map(|base| (*base, name.as_str())));
         }
-    }
-    all.extend(
-        files
-            .directories()
+        // Stable: within a directory the names keep their order.
+        found.sort_by_key(|(base, _)| *base);
+        all.extend(
+            found
+                .iter()
+                .filter_map(|(base, name)| Some(files.directories().get(*base)?.join(name))),
+        );
+    };
+    for name in std::iter::once(&unit.id).chain(aliases) {
+        add(names_with_dropins(name)
             .iter()
-            .map(|base| base.join(format!("{}.d", unit.id.kind()))),
-    );
-    all.retain(|path| files.has_dropin_directory(path));
+            .map(|name| format!("{name}.d"))
+            .collect());
+    }
+    add(vec![format!("{}.d", unit.id.kind())]);
     all
 }
 

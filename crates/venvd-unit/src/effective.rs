@@ -1,11 +1,11 @@
 //! What a unit says after all of its files: the value of each key as systemd has it in the end.
 
 use std::cmp::Ordering;
-use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::chase::{Last, below, chase};
 use crate::command::{self, CommandLine};
+use crate::contents;
 use crate::dropins;
 use crate::lexer::{self, Assignment};
 use crate::name::UnitId;
@@ -100,7 +100,8 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
     let Some(fragment) = found.fragment.clone() else {
         return Unit::Absent;
     };
-    if files.is_mask(&fragment) {
+    let text = contents::read(files.root(), &fragment, files.on_disk(&fragment).as_deref());
+    if text.as_ref().is_ok_and(Vec::is_empty) {
         return Unit::Masked(fragment);
     }
     let (list, unreadable) = dropins::list(files, &found);
@@ -111,7 +112,7 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
         above: Vec::new(),
         entries: Vec::new(),
     };
-    if let Err(trouble) = unit.read(files.root(), &fragment) {
+    if let Err(trouble) = unit.read(&fragment, text) {
         return Unit::Broken(trouble);
     }
     for directory in unreadable {
@@ -133,7 +134,8 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
             kept = Some(unit.entries.len());
         }
         // What stands before the fault is in force, what stands after it is lost.
-        if let Err(trouble) = unit.read(files.root(), &dropin.path) {
+        let text = contents::read(files.root(), &dropin.path, Some(&dropin.on_disk));
+        if let Err(trouble) = unit.read(&dropin.path, text) {
             unit.troubles.push(trouble);
         }
     }
@@ -145,19 +147,13 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
 
 impl Effective {
     /// Adds what a file says, up to the fault that it is an error to have.
-    fn read(&mut self, root: &Path, path: &Path) -> Result<(), Trouble> {
+    fn read(&mut self, path: &Path, text: io::Result<Vec<u8>>) -> Result<(), Trouble> {
         let at = |line: u32, what: String| Trouble {
             path: path.to_owned(),
             line,
             what,
         };
-        let bytes = match chase(root, path, Last::Follow) {
-            // The mask of a drop-in; by name, as an image has no devices.
-            Ok(resolved) if resolved == Path::new("/dev/null") => Ok(Vec::new()),
-            Ok(resolved) => fs::read(below(root, &resolved)),
-            Err(error) => Err(error),
-        };
-        let text = lexer::parse(&bytes.map_err(|error| at(0, error.to_string()))?);
+        let text = lexer::parse(&text.map_err(|error| at(0, error.to_string()))?);
         self.troubles.extend(
             text.warnings
                 .iter()

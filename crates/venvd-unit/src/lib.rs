@@ -7,6 +7,7 @@
 
 mod chase;
 pub mod command;
+mod contents;
 pub mod dropins;
 pub mod effective;
 pub mod lexer;

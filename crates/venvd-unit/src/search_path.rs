@@ -3,12 +3,13 @@
 //! Follows `unit_file_build_name_map()` and `unit_file_find_fragment()` of systemd's `unit-file.c`. The generators'
 //! directories are left out: when a generator runs they have just been emptied, and the others are filling them.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chase::{Last, below, chase};
+use crate::contents;
 use crate::name::UnitId;
 
 /// The directories of system units, highest priority first (systemd.unit(5); `lookup_paths_init()`).
@@ -68,10 +69,13 @@ pub struct Found {
 pub struct UnitFiles {
     root: PathBuf,
     directories: Vec<PathBuf>,
+    /// Where each of them is on disk, its links resolved: most files are looked for by their directory's.
+    on_disk: HashMap<PathBuf, PathBuf>,
     targets: HashMap<UnitId, Target>,
     /// For the names that aliases end at: those aliases.
     aliases: HashMap<UnitId, Vec<UnitId>>,
-    dropin_directories: HashSet<PathBuf>,
+    /// For the name of a drop-in directory, `a.service.d`: in which of the directories there is one, as indices.
+    dropin_directories: HashMap<String, Vec<usize>>,
     unreadable: Vec<Unreadable>,
 }
 
@@ -88,14 +92,15 @@ impl UnitFiles {
         let mut files = Self {
             root: root.to_owned(),
             directories: directories.to_vec(),
+            on_disk: HashMap::new(),
             targets: HashMap::new(),
             aliases: HashMap::new(),
-            dropin_directories: HashSet::new(),
+            dropin_directories: HashMap::new(),
             unreadable: Vec::new(),
         };
-        let inside = files.with_resolved();
-        for directory in directories {
-            if let Err(source) = files.read_directory(directory, &inside)
+        let inside = files.resolve_directories();
+        for (index, directory) in directories.iter().enumerate() {
+            if let Err(source) = files.read_directory((index, directory), &inside)
                 && source.kind() != io::ErrorKind::NotFound
             {
                 files.unreadable.push(Unreadable {
@@ -125,8 +130,14 @@ impl UnitFiles {
         &self.directories
     }
 
-    pub(crate) fn has_dropin_directory(&self, path: &Path) -> bool {
-        self.dropin_directories.contains(path)
+    /// Returns in which of [`Self::directories`] there is a drop-in directory of this name, as indices in order.
+    pub(crate) fn dropin_directories(&self, name: &str) -> &[usize] {
+        self.dropin_directories.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns where a file of one of the directories is on disk, unless it is a link itself.
+    pub(crate) fn on_disk(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.on_disk.get(path.parent()?)?.join(path.file_name()?))
     }
 
     /// Finds the file and the names of a unit.
@@ -170,8 +181,8 @@ impl UnitFiles {
     pub fn instances(&self, template: &UnitId) -> BTreeSet<UnitId> {
         let directories = self
             .dropin_directories
-            .iter()
-            .filter_map(|path| UnitId::parse(path.file_name()?.to_str()?.strip_suffix(".d")?).ok());
+            .keys()
+            .filter_map(|name| UnitId::parse(name.strip_suffix(".d")?).ok());
         let names = self.targets.keys().cloned().chain(directories);
         names
             .filter(|name| name.template().as_ref() == Some(template))
@@ -239,38 +250,47 @@ impl UnitFiles {
     /// Returns whether the host's file is empty or leads to `/dev/null`.
     #[must_use]
     pub fn is_mask(&self, path: &Path) -> bool {
-        let Ok(resolved) = chase(&self.root, path, Last::Follow) else {
-            return false;
+        let near = self.on_disk(path);
+        match near.map(fs::symlink_metadata) {
+            Some(Ok(data)) if !data.is_symlink() => contents::is_null_or_empty(&data),
+            _ => chase(&self.root, path, Last::Follow).is_ok_and(|resolved| {
+                contents::is_null(&resolved)
+                    || fs::metadata(below(&self.root, &resolved)).is_ok_and(|data| contents::is_null_or_empty(&data))
+            }),
+        }
+    }
+
+    /// Finds where the directories are, and returns all that counts as "inside" for a link's target: the directories
+    /// as they are and as they resolve.
+    fn resolve_directories(&mut self) -> Vec<PathBuf> {
+        let mut inside = self.directories.clone();
+        for path in &self.directories {
+            // One that can't be resolved can't be read either, and is told of then.
+            if let Ok(resolved) = chase(&self.root, path, Last::Follow) {
+                self.on_disk.insert(path.clone(), below(&self.root, &resolved));
+                inside.push(resolved);
+            }
+        }
+        inside
+    }
+
+    fn read_directory(&mut self, (index, directory): (usize, &Path), inside: &[PathBuf]) -> io::Result<()> {
+        let on_disk = match self.on_disk.get(directory) {
+            Some(on_disk) => on_disk.clone(),
+            None => below(&self.root, &chase(&self.root, directory, Last::Follow)?),
         };
-        // By name too: an image or a test tree has no devices.
-        resolved == Path::new("/dev/null")
-            || fs::metadata(below(&self.root, &resolved)).is_ok_and(|data| {
-                use std::os::unix::fs::FileTypeExt;
-                data.file_type().is_char_device() || (data.is_file() && data.len() == 0)
-            })
-    }
-
-    /// Returns the directories as they are and as they resolve: both count as "inside" for a link's target.
-    fn with_resolved(&self) -> Vec<PathBuf> {
-        let resolved = self
-            .directories
-            .iter()
-            .filter_map(|path| chase(&self.root, path, Last::Follow).ok());
-        self.directories.iter().cloned().chain(resolved).collect()
-    }
-
-    fn read_directory(&mut self, directory: &Path, inside: &[PathBuf]) -> io::Result<()> {
-        for entry in fs::read_dir(chase(&self.root, directory, Last::Follow).map(|path| below(&self.root, &path))?)? {
+        for entry in fs::read_dir(on_disk)? {
             let entry = entry?;
             let name = entry.file_name();
             // Unit names are ASCII: anything else is no unit.
             let Some(name) = name.to_str() else { continue };
-            let path = directory.join(name);
             match UnitId::parse(name) {
-                Ok(id) if !self.targets.contains_key(&id) => self.add_entry(id, path, (&entry, inside))?,
+                Ok(id) if !self.targets.contains_key(&id) => {
+                    self.add_entry(id, directory.join(name), (&entry, inside))?;
+                }
                 Ok(_) => {}
                 Err(_) if name.ends_with(".d") => {
-                    self.dropin_directories.insert(path);
+                    self.dropin_directories.entry(name.to_owned()).or_default().push(index);
                 }
                 Err(_) => {}
             }

@@ -1,0 +1,56 @@
+//! Reading a unit file or drop-in: as few system calls as it takes, since a host may have thousands.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+
+use crate::chase::{Last, below, chase};
+
+/// Room for nearly every unit file, so that one is read at once.
+const TYPICAL: usize = 8 * 1024;
+
+/// Reads the host's file `path`, below `root`; a mask has no contents. `near` is where it is on disk unless it is a link
+/// itself, where that is known: a path whose directories are resolved.
+///
+/// # Errors
+/// When it can't be read, or its links can't be followed.
+pub(crate) fn read(root: &Path, path: &Path, near: Option<&Path>) -> io::Result<Vec<u8>> {
+    if let Some(near) = near {
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(near);
+        match opened {
+            Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {}
+            opened => return whole(opened?),
+        }
+    }
+    let resolved = chase(root, path, Last::Follow)?;
+    let on_disk = below(root, &resolved);
+    // By name first: an image or a test tree has no devices.
+    if is_null(&resolved) || is_null_or_empty(&fs::metadata(&on_disk)?) {
+        return Ok(Vec::new());
+    }
+    whole(File::open(on_disk)?)
+}
+
+/// Reads to the end. Not by `fs::read`, which first asks for a size that it need not know.
+fn whole(file: File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(TYPICAL);
+    file.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Returns whether a resolved path of the host is what masks lead to.
+pub(crate) fn is_null(resolved: &Path) -> bool {
+    resolved == Path::new("/dev/null")
+}
+
+/// `null_or_empty()`: what makes a unit file a mask.
+pub(crate) fn is_null_or_empty(data: &Metadata) -> bool {
+    data.file_type().is_char_device() || (data.is_file() && data.len() == 0)
+}
