@@ -22,7 +22,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum AppReport {
-    /// Its units run from its committed venv.
+    /// Its units run from a venv: the committed one, or the previous one.
     InForce {
         /// The venv's tag.
         tag: String,
@@ -32,8 +32,16 @@ pub enum AppReport {
         source: PathBuf,
         /// Whether an activation is open: the units wait for its recovery.
         pending: bool,
+        /// Why it is not the committed venv.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallen_back: Option<String>,
         /// Its units.
         units: BTreeMap<String, UnitReport>,
+    },
+    /// Its venvs can't run on this host: its units are as the distribution made them.
+    Distribution {
+        /// Why.
+        reason: String,
     },
     /// It has no committed venv yet.
     NoVenv,

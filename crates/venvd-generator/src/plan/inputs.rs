@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 
-use venvd_app::cmdline::{Source, Switch};
-use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::cmdline::Source;
+use venvd_app::in_force::{self, Switches, Why};
+use venvd_app::links::VenvPath;
 use venvd_app::search::{self, Declared};
-use venvd_app::{App, AppName, Layout};
+use venvd_app::{App, AppName, Layout, Record};
 use venvd_fs::report as explain;
 
 use crate::report::{AppReport, Report};
@@ -16,19 +18,17 @@ use crate::report::{AppReport, Report};
 pub struct Inputs {
     /// What is declared.
     pub declared: Declared,
-    /// For each enabled app, what its committed link says.
-    pub committed: BTreeMap<AppName, Committed>,
-    /// What the kernel command line says.
-    pub switch: Switch,
+    /// For each enabled app, what is in force at this boot.
+    pub states: BTreeMap<AppName, State>,
     /// What is wrong outside of the definitions.
     pub problems: Vec<String>,
 }
 
 /// What is in force for an app.
 #[derive(Debug)]
-pub struct Committed {
-    /// The venv; why there is none when the link is not what it should be.
-    pub venv: Result<Option<VenvPath>, String>,
+pub struct State {
+    /// What is in force; why nothing is when its committed link is not what it should be.
+    pub in_force: Result<in_force::InForce, String>,
     /// Whether an activation is open, or was when the machine went down.
     pub pending: bool,
 }
@@ -38,8 +38,10 @@ pub struct Committed {
 pub struct InForce<'a> {
     /// The app.
     pub app: &'a App,
-    /// Its committed venv.
+    /// Its venv: the committed one, or the previous one.
     pub venv: &'a VenvPath,
+    /// What is known of that venv.
+    pub record: Option<&'a Record>,
     /// Whether its units wait for `venvd-recover.service`.
     pub pending: bool,
 }
@@ -69,58 +71,52 @@ fn go_on_with_accepted(layout: &Layout, declared: &mut Declared) -> Vec<String> 
 }
 
 impl Inputs {
-    /// Reads definitions, links, markers and the kernel command line.
+    /// Reads definitions, links, records, markers and the kernel command line.
     #[must_use]
     pub fn read(layout: &Layout, cmdline: &Source) -> Self {
         let mut declared = search::load(layout);
-        let (switch, mut problems) = cmdline.switch(layout);
+        let (kernel, mut problems) = cmdline.switch(layout);
         problems.extend(go_on_with_accepted(layout, &mut declared));
         problems.extend(declared.problems.iter().map(|error| explain(error)));
-        let enabled = declared.apps.iter().filter(|(_, app)| app.enabled);
-        let committed = enabled
-            .map(|(name, _)| {
-                let venv = links::read(layout, Link::Committed, name).map_err(|error| explain(&error));
+        let switches = Switches {
+            host: declared.settings.enabled,
+            kernel,
+        };
+        // Off for good is nothing to speak of.
+        let enabled = declared.apps.iter().filter(|(_, app)| app.enabled && switches.host);
+        let states = enabled
+            .map(|(name, app)| {
+                let in_force = in_force::of_app(layout, app, &switches).map_err(|error| explain(&error));
                 let pending = fs::symlink_metadata(layout.pending(name)).is_ok();
-                (name.clone(), Committed { venv, pending })
+                (name.clone(), State { in_force, pending })
             })
             .collect();
         Self {
             declared,
-            committed,
-            switch,
+            states,
             problems,
         }
-    }
-
-    /// Returns whether venvd is on at all on this host.
-    fn on(&self) -> bool {
-        self.declared.settings.enabled
     }
 
     /// Returns the apps whose units are to be changed.
     #[must_use]
     pub fn in_force(&self) -> Vec<InForce<'_>> {
-        let apps = self
-            .declared
-            .apps
-            .iter()
-            .filter(|(name, app)| self.on() && app.enabled && self.switch.admits(name));
-        apps.filter_map(|(name, app)| {
-            let committed = self.committed.get(name)?;
-            let venv = committed.venv.as_ref().ok()?.as_ref()?;
+        let apps = self.states.iter().filter_map(|(name, state)| {
+            let in_force = state.in_force.as_ref().ok()?;
             Some(InForce {
-                app,
-                venv,
-                pending: committed.pending,
+                app: self.declared.apps.get(name)?,
+                venv: in_force.venv.as_ref()?,
+                record: in_force.record.as_ref(),
+                pending: state.pending,
             })
-        })
-        .collect()
+        });
+        apps.collect()
     }
 
     /// Returns the report on apps, still without their units.
     pub(crate) fn report(&self) -> Report {
         let mut report = Report::default();
-        if !self.on() {
+        if !self.declared.settings.enabled {
             return report;
         }
         report.problems.clone_from(&self.problems);
@@ -128,26 +124,32 @@ impl Inputs {
             let reason = format!("its definition is skipped: {}", explain(error));
             report.apps.insert(name.to_string(), AppReport::Skipped { reason });
         }
-        for (name, committed) in &self.committed {
-            let state = match &committed.venv {
-                _ if !self.switch.admits(name) => AppReport::Off,
+        for (name, state) in &self.states {
+            let source = self.declared.apps.get(name).map(|app| app.source.clone());
+            let app = match &state.in_force {
+                Ok(in_force) => app_report(in_force, state.pending, source.unwrap_or_default()),
                 Err(reason) => AppReport::Skipped { reason: reason.clone() },
-                Ok(None) => AppReport::NoVenv,
-                // The next loop has the source.
-                Ok(Some(_)) => continue,
             };
-            report.apps.insert(name.to_string(), state);
-        }
-        for in_force in self.in_force() {
-            let state = AppReport::InForce {
-                tag: in_force.venv.name().tag().to_string(),
-                venv: in_force.venv.path(),
-                source: in_force.app.source.clone(),
-                pending: in_force.pending,
-                units: BTreeMap::new(),
-            };
-            report.apps.insert(in_force.app.name.to_string(), state);
+            report.apps.insert(name.to_string(), app);
         }
         report
+    }
+}
+
+fn app_report(in_force: &in_force::InForce, pending: bool, source: PathBuf) -> AppReport {
+    match (&in_force.venv, &in_force.why) {
+        (Some(venv), _) => AppReport::InForce {
+            tag: venv.name().tag().to_string(),
+            venv: venv.path(),
+            source,
+            pending,
+            fallen_back: in_force.fallen_back(),
+            units: BTreeMap::new(),
+        },
+        (None, why @ Why::Distribution { .. }) => AppReport::Distribution {
+            reason: why.to_string(),
+        },
+        (None, Why::Off(_)) => AppReport::Off,
+        (None, _) => AppReport::NoVenv,
     }
 }

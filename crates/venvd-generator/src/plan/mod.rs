@@ -15,7 +15,7 @@ use venvd_unit::{UnitFiles, UnitId};
 
 use crate::kmsg::Message;
 use crate::report::{AppReport, Report, UnitReport, UnitState};
-pub use inputs::{Committed, InForce, Inputs};
+pub use inputs::{InForce, Inputs, State};
 use member::{Member, Skip};
 
 /// The name of our drop-ins. It sorts after `override.conf`, which `systemctl edit` makes: our drop-in is computed
@@ -40,8 +40,11 @@ impl Plan {
         let mut messages: Vec<_> = self.report.problems.iter().cloned().map(Message::warning).collect();
         for (app, report) in &self.report.apps {
             match report {
-                AppReport::Skipped { reason } => messages.push(Message::warning(format!("{app}: {reason}"))),
-                AppReport::InForce { units, .. } => {
+                AppReport::Skipped { reason } | AppReport::Distribution { reason } => {
+                    messages.push(Message::warning(format!("{app}: {reason}")));
+                }
+                AppReport::InForce { units, fallen_back, .. } => {
+                    messages.extend(fallen_back.iter().map(|why| Message::warning(format!("{app}: {why}"))));
                     for (unit, report) in units {
                         if let UnitState::Skipped { reason } = &report.state {
                             messages.push(Message::warning(format!("{app}: {unit} is left as it is: {reason}")));
