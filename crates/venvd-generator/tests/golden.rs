@@ -208,7 +208,9 @@ mod golden {
                 symlink(fs::read_link(entry.path()).unwrap(), &target).unwrap();
             } else {
                 fs::copy(entry.path(), &target).unwrap();
-                fs::set_permissions(&target, fs::Permissions::from_mode(0o644)).unwrap();
+                let is_program = entry.metadata().unwrap().permissions().mode() & 0o100 != 0;
+                let mode = if is_program { 0o755 } else { 0o644 };
+                fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
             }
         }
     }
