@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use venvd_app::in_force::Why;
 use venvd_app::links::LinkError;
 use venvd_app::search::LoadError;
 use venvd_app::{AppName, Tag, UserName, VenvName};
@@ -26,6 +27,8 @@ pub(crate) enum Error {
     Link(#[from] LinkError),
     #[error("{app} has no venv in force; `venvctl activate {app}:TAG` puts one there{}", tags_there(.tags))]
     NothingInForce { app: AppName, tags: Vec<Tag> },
+    #[error("no venv of {app} can be used: {why}")]
+    NoneCanRun { app: AppName, why: Box<Why> },
     #[error("there is no venv {venv}{}", tags_there(.tags))]
     NoSuchVenv { venv: VenvName, tags: Vec<Tag> },
     #[error("the venv {venv} can't be used")]
@@ -103,7 +106,11 @@ impl Error {
             Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
                 NOT_FOUND
             }
-            Self::Link(_) | Self::UnsafeVenv { .. } | Self::NotExecutable { .. } | Self::Exec { .. } => UNUSABLE,
+            Self::Link(_)
+            | Self::NoneCanRun { .. }
+            | Self::UnsafeVenv { .. }
+            | Self::NotExecutable { .. }
+            | Self::Exec { .. } => UNUSABLE,
             _ => OWN,
         }
     }

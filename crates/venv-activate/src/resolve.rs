@@ -7,8 +7,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
+use venvd_app::in_force::{self, InForce, Why};
 use venvd_app::layout::VENV_DIRECTORIES;
-use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, Tag, VenvName};
 use venvd_fs::chain;
 
@@ -20,10 +21,20 @@ use crate::error::Error;
 pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath, Error> {
     let app = &invocation.app;
     let venv = match &invocation.tag {
-        None => links::read(layout, Link::Committed, app)?.ok_or_else(|| Error::NothingInForce {
-            app: app.clone(),
-            tags: tags(layout, app),
-        })?,
+        None => {
+            // The same that the app's units run from.
+            let InForce { venv, why, .. } = in_force::of_links(layout, app)?;
+            venv.ok_or_else(|| match why {
+                Why::Distribution { .. } => Error::NoneCanRun {
+                    app: app.clone(),
+                    why: Box::new(why),
+                },
+                _ => Error::NothingInForce {
+                    app: app.clone(),
+                    tags: tags(layout, app),
+                },
+            })?
+        }
         Some(tag) => {
             let name = VenvName::new(app.clone(), tag.clone()).map_err(|error| Error::Usage(error.to_string()))?;
             VenvPath::find(layout, &name).ok_or_else(|| Error::NoSuchVenv {
@@ -99,6 +110,8 @@ mod tests {
     use crate::args::RunAs;
     use std::env::join_paths;
     use std::os::unix::fs::PermissionsExt;
+    use venvd_app::Record;
+    use venvd_app::links::{self, Link};
     use venvd_fs::Root;
 
     struct Host(tempfile::TempDir);
@@ -173,6 +186,34 @@ mod tests {
         let error = host.venv(Some("3")).unwrap_err();
         assert_eq!(error.exit_code(), 127);
         assert_eq!(error.to_string(), "there is no venv nova:3; there is 1, 2");
+    }
+
+    #[test]
+    fn without_its_python_the_previous_venv_stands_in() {
+        let host = Host::new();
+        host.commit("2");
+        let app = "nova".parse().unwrap();
+        let previous = VenvPath::local("nova:1".parse().unwrap());
+        links::set(&host.layout(), Link::Previous, &app, Some(&previous)).unwrap();
+        for (link, tag, minor) in [(Link::Committed, "2", "3.13"), (Link::Previous, "1", "3.11")] {
+            let record = Record {
+                venv: format!("nova:{tag}").parse().unwrap(),
+                interpreter: format!("/usr/bin/python{minor}").into(),
+                minor: minor.to_owned(),
+                soabi: String::new(),
+                version: String::new(),
+                programs: Vec::new(),
+            };
+            record.write(&link.record(&host.layout(), &app)).unwrap();
+        }
+        let error = host.venv(None).unwrap_err();
+        assert_eq!(error.exit_code(), 126);
+        assert!(
+            error.to_string().contains("/usr/bin/python3.13 is not there"),
+            "{error}"
+        );
+        host.program("/usr/bin/python3.11", 0o755);
+        assert_eq!(host.venv(None).unwrap(), previous.path());
     }
 
     #[test]

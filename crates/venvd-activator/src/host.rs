@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use venvd_app::in_force;
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
 use venvd_app::{App, AppName, Layout, ProgramName, Record};
@@ -239,9 +240,8 @@ impl Host {
                 old.chain(new).cloned().collect()
             }
             Admit::InForce if !on => Vec::new(),
-            Admit::InForce => links::read(&self.layout, Link::Committed, &app.name)?
-                .into_iter()
-                .collect(),
+            // Not the committed one, where its interpreter has gone: the same that the generator writes into the units.
+            Admit::InForce => in_force::of_links(&self.layout, &app.name)?.venv.into_iter().collect(),
         };
         if admitted.is_empty() {
             match venvd_policy::remove(&self.layout, &app) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::in_force;
+use venvd_app::links::VenvPath;
 use venvd_app::{AppName, UserName, search};
 use venvd_fs::{atomic, chain};
 
@@ -56,7 +57,7 @@ impl Planner<'_> {
             if name == self.app.name || !counts || other.user.as_ref() != Some(user) {
                 continue;
             }
-            match links::read(self.layout, Link::Committed, &name) {
+            match in_force::of_links(self.layout, &name).map(|found| found.venv) {
                 Ok(Some(venv)) => match chain::check(self.layout.root(), &venv.path().join("bin")) {
                     Ok(_) => drop(found.insert(name, vec![venv])),
                     Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
