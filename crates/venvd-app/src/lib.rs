@@ -5,7 +5,6 @@
 
 pub mod cmdline;
 pub mod definition;
-pub mod diagnose;
 pub mod in_force;
 pub mod interpreter;
 mod later;
@@ -22,3 +21,4 @@ pub use layout::Layout;
 pub use name::{AppName, ProgramName, Tag, UnitName, UserName, VenvName};
 pub use record::Record;
 pub use settings::Settings;
+pub use venvd_fs::diagnose;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 use toml::Table;
+use venvd_fs::diagnose::Diagnostic;
 use venvd_fs::{IoContext, atomic, chain};
 
 use crate::definition::{App, RawApp};
-use crate::diagnose::Diagnostic;
 use crate::layout::{DEFINITION_DIRECTORIES, Layout};
 use crate::name::AppName;
 use crate::settings::{RawSettings, Settings};

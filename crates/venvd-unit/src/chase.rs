@@ -27,7 +27,7 @@ pub(crate) fn below(root: &Path, path: &Path) -> PathBuf {
 /// Resolves the links in the host's absolute `path`, read below `root`. Parts that do not exist stay as they are.
 ///
 /// # Errors
-/// When there are too many links, or a directory can't be read.
+/// When there are too many links, a directory can't be read or is none, or `..` comes after a part that is not there.
 pub(crate) fn chase(root: &Path, path: &Path, last: Last) -> io::Result<PathBuf> {
     let mut done = PathBuf::from("/");
     let mut todo: Vec<OsString> = parts(path).collect();
@@ -45,8 +45,9 @@ pub(crate) fn chase(root: &Path, path: &Path, last: Last) -> io::Result<PathBuf>
         let target = match std::fs::read_link(below(root, &done)) {
             Ok(target) => target,
             // EINVAL: not a link.
-            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => continue,
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => continue,
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => continue,
+            // Nobody knows what would be above something that is not there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && todo.iter().all(|part| part != "..") => continue,
             Err(error) => return Err(error),
         };
         links += 1;
@@ -92,7 +93,7 @@ mod tests {
             ("/etc/x", Last::Follow, "/usr/lib/systemd/x"),
             ("/etc/x", Last::Keep, "/etc/x"),
             ("/etc/./up", Last::Follow, "/usr/lib/y"),
-            ("/nowhere/a/../b", Last::Follow, "/nowhere/b"),
+            ("/nowhere/a/b", Last::Follow, "/nowhere/a/b"),
             ("/../..", Last::Follow, "/"),
         ] {
             assert_eq!(
@@ -101,6 +102,9 @@ mod tests {
                 "{path}"
             );
         }
-        assert!(chase(root.path(), Path::new("/etc/loop"), Last::Follow).is_err());
+        std::fs::write(at("etc/file"), "x").unwrap();
+        for path in ["/etc/loop", "/nowhere/a/../b", "/etc/file/x"] {
+            assert!(chase(root.path(), Path::new(path), Last::Follow).is_err(), "{path}");
+        }
     }
 }

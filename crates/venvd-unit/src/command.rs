@@ -2,11 +2,16 @@
 
 use std::ops::Range;
 
-use crate::word::{self, Origin, Word, WordError};
+use crate::name::UnitId;
+use crate::specifier::{self, BadSpecifier};
+use crate::word::{self, Word, WordError};
 
 /// The longest file name and the longest path with its NUL, from limits.h.
 const NAME_MAX: usize = 255;
 const PATH_MAX: usize = 4096;
+
+/// The characters of systemd's `WHITESPACE`.
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// What stands in front of a program (systemd.service(5), table 1), each at most once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,7 +69,8 @@ impl Prefixes {
 pub struct Command {
     /// What stands in front of the program.
     pub prefixes: Prefixes,
-    /// The program, without quotes, escapes and prefixes; specifiers (`%i`) as they stand.
+    /// The program, without quotes, escapes and prefixes; its specifiers (`%p`) expanded if the unit's name is all it
+    /// takes, else as they stand.
     pub program: String,
     /// The words after it; with `@` the first is `argv[0]`. Specifiers and variables as they stand.
     pub arguments: Vec<String>,
@@ -103,6 +109,9 @@ pub enum FaultReason {
     /// `@` without a second word.
     #[error("no argv[0] after `@`")]
     NoArgv0,
+    /// A specifier that systemd does not know.
+    #[error("{0}")]
+    Specifier(#[from] BadSpecifier),
 }
 
 /// The fault that ends a line.
@@ -111,8 +120,10 @@ pub enum FaultReason {
 pub struct Fault {
     /// What it is.
     pub reason: FaultReason,
-    /// Where in the value the command begins.
+    /// Where in the value the word begins that is to blame.
     pub at: usize,
+    /// Where it ends.
+    pub end: usize,
     /// Whether systemd stops reading the file here; else only the rest of the line is lost.
     pub fatal: bool,
 }
@@ -126,140 +137,166 @@ pub struct CommandLine {
     pub fault: Option<Fault>,
 }
 
-/// Takes the value of an Exec key apart.
+/// Takes the value of an Exec key apart; specifiers stay as they stand.
 #[must_use]
 pub fn parse(value: &str) -> CommandLine {
-    let mut line = CommandLine::default();
-    let mut from = Some(0);
-    while let Some(at) = from {
-        match word::lenient(value, at) {
-            Ok(None) => break,
-            // Systemd drops the line without calling it fatal.
-            Err(error) => {
-                line.fault = Some(Fault {
-                    reason: error.into(),
-                    at,
-                    fatal: false,
-                });
-                break;
-            }
-            Ok(Some(word)) if word.bytes == b";" => from = word.next,
-            Ok(Some(word)) => {
-                let mut prefixes = Prefixes::default();
-                let taken = word.bytes.iter().take_while(|byte| prefixes.take(**byte)).count();
-                match command(value, &word, (prefixes, taken)) {
-                    Ok((command, next)) => {
-                        line.commands.push(command);
-                        from = next;
-                    }
-                    Err(reason) => {
-                        line.fault = Some(Fault {
-                            reason,
-                            at: word.span.start,
-                            fatal: !prefixes.ignore_failure,
-                        });
-                        break;
-                    }
-                }
-            }
-        }
-    }
-    line
+    Parser { value, unit: None }.line()
 }
 
-/// Reads one command whose first word is `word`; returns it and where the next one of the line begins.
-fn command(
-    value: &str,
-    word: &Word,
-    (prefixes, taken): (Prefixes, usize),
-) -> Result<(Command, Option<usize>), FaultReason> {
-    let program = String::from_utf8_lossy(word.bytes.get(taken..).unwrap_or_default()).into_owned();
-    check_program(&program)?;
-    let (arguments, next) = arguments(value, word.next)?;
-    if prefixes.argv0 && arguments.is_empty() {
-        return Err(FaultReason::NoArgv0);
+/// Takes the value of an Exec key of the unit `id` apart.
+#[must_use]
+pub fn parse_for(value: &str, id: &UnitId) -> CommandLine {
+    Parser { value, unit: Some(id) }.line()
+}
+
+/// A value, and the unit that it belongs to.
+struct Parser<'a> {
+    value: &'a str,
+    unit: Option<&'a UnitId>,
+}
+
+/// What is wrong, and with which part of the value.
+type Blamed = (FaultReason, Range<usize>);
+
+impl<'a> Parser<'a> {
+    fn line(&self) -> CommandLine {
+        let mut line = CommandLine::default();
+        let mut from = Some(0);
+        while let Some(at) = from {
+            let ((reason, blamed), fatal) = match self.word(at) {
+                Ok(None) => break,
+                Ok(Some(word)) if *word.bytes == *b";" => {
+                    from = word.next;
+                    continue;
+                }
+                // Systemd drops the line without calling it fatal.
+                Err(blamed) => (blamed, false),
+                Ok(Some(word)) => {
+                    let mut prefixes = Prefixes::default();
+                    let taken = word.bytes.iter().take_while(|byte| prefixes.take(**byte)).count();
+                    match self.command(&word, (prefixes, taken)) {
+                        Ok((command, next)) => {
+                            line.commands.push(command);
+                            from = next;
+                            continue;
+                        }
+                        Err(blamed) => (blamed, !prefixes.ignore_failure),
+                    }
+                }
+            };
+            line.fault = Some(Fault {
+                reason,
+                at: blamed.start,
+                end: blamed.end,
+                fatal,
+            });
+            break;
+        }
+        line
     }
-    let token = Token {
-        span: word.span.clone(),
-        prefixes: word.text().chars().take(taken).collect(),
-        path: plain_range(word.origins.get(taken..).unwrap_or_default()),
-    };
-    Ok((
-        Command {
+
+    fn word(&self, at: usize) -> Result<Option<Word<'a>>, Blamed> {
+        word::lenient(self.value, at).map_err(|error| {
+            let rest = self.value.get(at..).unwrap_or_default();
+            let blank = rest.len() - rest.trim_start_matches(BLANKS).len();
+            // Where a quote is open nobody knows where the word ends.
+            (error.into(), at + blank..self.value.len())
+        })
+    }
+
+    /// Reads one command whose first word is `word`; returns it and where the next one of the line begins.
+    fn command(
+        &self,
+        word: &Word<'_>,
+        (prefixes, taken): (Prefixes, usize),
+    ) -> Result<(Command, Option<usize>), Blamed> {
+        let blame = |reason: FaultReason| (reason, word.span.clone());
+        let raw = String::from_utf8_lossy(word.bytes.get(taken..).unwrap_or_default());
+        let expanded = match self.unit {
+            Some(unit) if raw.contains('%') => specifier::expand(&raw, unit),
+            _ => specifier::check(&raw).map(|()| (!raw.contains('%')).then(|| raw.clone().into_owned())),
+        };
+        let expanded = expanded.map_err(|error| blame(error.into()))?;
+        // What a specifier brings that is not expanded, only systemd knows.
+        let known = expanded.is_some();
+        let program = expanded.unwrap_or_else(|| raw.into_owned());
+        check_program(&program, known).map_err(blame)?;
+        let (arguments, next) = self.arguments(word.next)?;
+        if prefixes.argv0 && arguments.is_empty() {
+            return Err(blame(FaultReason::NoArgv0));
+        }
+        let token = Token {
+            span: word.span.clone(),
+            prefixes: word.text().chars().take(taken).collect(),
+            path: word.plain_range(taken),
+        };
+        let command = Command {
             prefixes,
             program,
             arguments,
             token,
-        },
-        next,
-    ))
-}
-
-/// Returns the arguments from `next` on, and where the command after `;` begins.
-fn arguments(value: &str, mut next: Option<usize>) -> Result<(Vec<String>, Option<usize>), FaultReason> {
-    let mut arguments = Vec::new();
-    while let Some(at) = next {
-        let rest = value.get(at..).unwrap_or_default();
-        // Looked for in the raw text: a quoted `";"` is an argument.
-        if let Some(after) = lone(rest, ";") {
-            return Ok((arguments, after.map(|skip| at + skip)));
-        }
-        if let Some(after) = lone(rest, "\\;") {
-            arguments.push(";".to_owned());
-            next = after.map(|skip| at + skip);
-            continue;
-        }
-        match word::lenient(value, at)? {
-            None => break,
-            Some(word) => {
-                arguments.push(word.text());
-                next = word.next;
-            }
-        }
+        };
+        Ok((command, next))
     }
-    Ok((arguments, None))
+
+    /// Returns the arguments from `next` on, and where the command after `;` begins.
+    fn arguments(&self, mut next: Option<usize>) -> Result<(Vec<String>, Option<usize>), Blamed> {
+        let mut arguments = Vec::new();
+        while let Some(at) = next {
+            let rest = self.value.get(at..).unwrap_or_default();
+            // Looked for in the raw text: a quoted `";"` is an argument.
+            if let Some(after) = lone(rest, ";") {
+                return Ok((arguments, after.map(|skip| at + skip)));
+            }
+            if let Some(after) = lone(rest, "\\;") {
+                arguments.push(";".to_owned());
+                next = after.map(|skip| at + skip);
+                continue;
+            }
+            let Some(word) = self.word(at)? else { break };
+            let text = word.text();
+            let checked = match self.unit {
+                Some(unit) if text.contains('%') => specifier::expand(&text, unit).map(drop),
+                _ => specifier::check(&text),
+            };
+            checked.map_err(|error| (error.into(), word.span.clone()))?;
+            arguments.push(text.into_owned());
+            next = word.next;
+        }
+        Ok((arguments, None))
+    }
 }
 
 /// Returns whether `rest` begins with the word `token`, and then where the next word begins.
 fn lone(rest: &str, token: &str) -> Option<Option<usize>> {
     let after = rest.strip_prefix(token)?;
-    let blank = |c| matches!(c, ' ' | '\t' | '\n' | '\r');
-    let trimmed = after.trim_start_matches(blank);
+    let trimmed = after.trim_start_matches(BLANKS);
     if trimmed.is_empty() {
         return Some(None);
     }
-    after.starts_with(blank).then(|| Some(rest.len() - trimmed.len()))
+    after.starts_with(BLANKS).then(|| Some(rest.len() - trimmed.len()))
 }
 
-fn check_program(program: &str) -> Result<(), FaultReason> {
+/// Checks a program as systemd does once its specifiers are expanded; `known` says whether they are.
+fn check_program(program: &str, known: bool) -> Result<(), FaultReason> {
     if program.is_empty() {
         return Err(FaultReason::Empty);
     }
     if program.chars().any(|c| c.is_ascii_control() || "\"'\\".contains(c)) {
         return Err(FaultReason::Special);
     }
-    if program.ends_with('/') {
+    // 252 takes "/usr/bin/." for a program, later ones do not; nothing can be run by it anyway.
+    if ["/", "/.", "/.."].iter().any(|end| program.ends_with(end)) || [".", ".."].contains(&program) {
         return Err(FaultReason::Directory);
     }
     let short = |name: &str| name.len() <= NAME_MAX;
     let valid = if program.starts_with('/') {
         program.len() < PATH_MAX && program.split('/').all(short)
     } else {
-        // A specifier in front may bring the slash that is not there yet: what it stands for only systemd knows.
-        let specifier = program.starts_with('%') && !program.starts_with("%%");
-        specifier || (!program.contains('/') && short(program) && program != "." && program != "..")
+        let brings_slash = !known && program.starts_with('%') && !program.starts_with("%%");
+        brings_slash || (!program.contains('/') && short(program))
     };
     if valid { Ok(()) } else { Err(FaultReason::Relative) }
-}
-
-/// Returns the raw range of these bytes, unless a quote opens or closes inside it.
-fn plain_range(origins: &[Origin]) -> Option<Range<usize>> {
-    let (first, last) = (origins.first()?, origins.last()?);
-    let contiguous = origins.windows(2).all(|pair| match pair {
-        [left, right] => left.end == right.start || left.start == right.start,
-        _ => true,
-    });
-    (contiguous && first.quote == last.quote).then_some(first.start..last.end)
 }
 
 #[cfg(test)]
@@ -311,7 +348,10 @@ mod tests {
             ("rel/%i", 0, FaultReason::Relative, true),
             ("%%/path", 0, FaultReason::Relative, true),
             ("-rel/path", 0, FaultReason::Relative, false),
-            ("..", 0, FaultReason::Relative, true),
+            ("..", 0, FaultReason::Directory, true),
+            ("/bin/.", 0, FaultReason::Directory, true),
+            ("/bin/%Q", 0, FaultReason::Specifier(BadSpecifier('Q')), true),
+            ("-/bin/a %Q", 0, FaultReason::Specifier(BadSpecifier('Q')), false),
             ("/bin/", 0, FaultReason::Directory, true),
             ("-", 0, FaultReason::Empty, false),
             ("@", 0, FaultReason::Empty, true),
@@ -339,6 +379,42 @@ mod tests {
             FaultReason::Relative
         );
         assert_eq!(parse(&"/a".repeat(2048)).fault.unwrap().reason, FaultReason::Relative);
+    }
+
+    #[test]
+    fn specifiers_of_the_name_are_expanded() {
+        for (value, name, want) in [
+            ("/usr/bin/%p", "nova-api.service", Ok("/usr/bin/nova-api")),
+            ("/usr/bin/%j", "nova-api.service", Ok("/usr/bin/api")),
+            ("%p", "a@b.service", Ok("a")),
+            ("%f", "usr-bin-a.service", Ok("/usr/bin/a")),
+            ("/usr/bin/%p-%i", "a@.service", Ok("/usr/bin/%p-%i")),
+            ("%h/bin/a", "a.service", Ok("%h/bin/a")),
+            ("/usr/bin/%%p", "a.service", Ok("/usr/bin/%p")),
+            ("/usr/bin/%i", "a.service", Err(FaultReason::Directory)),
+            ("%i", "a.service", Err(FaultReason::Empty)),
+            ("%I", "a@b-c.service", Err(FaultReason::Relative)),
+        ] {
+            let line = parse_for(value, &UnitId::parse(name).unwrap());
+            let got = line
+                .fault
+                .map_or_else(|| Ok(line.commands[0].program.as_str()), |fault| Err(fault.reason));
+            assert_eq!(got, want, "{value} of {name}");
+        }
+    }
+
+    #[test]
+    fn faults_blame_a_word() {
+        for (value, want) in [
+            ("/bin/a ; rel/b c", "rel/b"),
+            ("/bin/a b%Q c", "b%Q"),
+            ("/bin/a  'b c", "'b c"),
+            (" 'a", "'a"),
+            ("@/bin/a", "@/bin/a"),
+        ] {
+            let fault = parse(value).fault.unwrap();
+            assert_eq!(&value[fault.at..fault.end], want, "{value}");
+        }
     }
 
     #[test]

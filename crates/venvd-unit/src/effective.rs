@@ -3,11 +3,14 @@
 use std::cmp::Ordering;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::command::{self, CommandLine};
 use crate::contents;
 use crate::dropins;
-use crate::lexer::{self, Assignment};
+use crate::entry::Source;
+use crate::fatal;
+use crate::lexer::{self, Assignment, Skipped};
 use crate::name::UnitId;
 use crate::search_path::{Found, UnitFiles};
 use crate::word;
@@ -25,6 +28,20 @@ pub const EXEC_KEYS: [&str; 7] = [
 
 const SERVICE: &str = "Service";
 
+/// What `Type=` may be (systemd.service(5)).
+const SERVICE_TYPES: [&str; 8] = [
+    "simple",
+    "exec",
+    "forking",
+    "oneshot",
+    "dbus",
+    "notify",
+    "notify-reload",
+    "idle",
+];
+
+pub use crate::entry::{Entry, Trouble};
+
 /// A unit as its files leave it.
 #[derive(Debug)]
 pub enum Unit {
@@ -36,35 +53,6 @@ pub enum Unit {
     Broken(Trouble),
     /// It can be loaded.
     Loaded(Box<Effective>),
-}
-
-/// What is wrong in a unit's files, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path}:{line}: {what}", path = path.display())]
-pub struct Trouble {
-    /// The file on the host.
-    pub path: PathBuf,
-    /// The line, 0 for the whole file.
-    pub line: u32,
-    /// What it is.
-    pub what: String,
-}
-
-/// An assignment and the file it stands in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// The file on the host.
-    pub path: PathBuf,
-    /// The assignment.
-    pub assignment: Assignment,
-}
-
-impl Entry {
-    /// Returns the value.
-    #[must_use]
-    pub fn value(&self) -> &str {
-        &self.assignment.value
-    }
 }
 
 /// All assignments of a unit, its file's and its drop-ins', in the order in which they apply.
@@ -117,11 +105,7 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
     }
     for directory in unreadable {
         let what = directory.source.to_string();
-        unit.troubles.push(Trouble {
-            path: directory.path,
-            line: 0,
-            what,
-        });
+        unit.troubles.push(Trouble::of_file(&directory.path, what));
     }
     let mut kept = None;
     for dropin in list {
@@ -148,38 +132,62 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
 impl Effective {
     /// Adds what a file says, up to the fault that it is an error to have.
     fn read(&mut self, path: &Path, text: io::Result<Vec<u8>>) -> Result<(), Trouble> {
-        let at = |line: u32, what: String| Trouble {
-            path: path.to_owned(),
-            line,
-            what,
+        let source = Source {
+            path: Arc::from(path),
+            bytes: Arc::new(text.map_err(|error| Trouble::of_file(path, error.to_string()))?),
         };
-        let text = lexer::parse(&text.map_err(|error| at(0, error.to_string()))?);
-        self.troubles.extend(
-            text.warnings
-                .iter()
-                .map(|(line, warning)| at(*line, warning.to_string())),
-        );
+        let text = lexer::parse(&source.bytes);
+        let told = text.warnings.iter().filter(|skipped| self.knows_section_of(skipped));
+        let told: Vec<_> = told
+            .map(|skipped| source.trouble((skipped.at, 1), skipped.warning.to_string()))
+            .collect();
+        self.troubles.extend(told);
         for assignment in text.assignments {
-            let line = assignment.line;
-            let fault = if is_exec(&assignment) {
-                command::parse(&assignment.value).fault
-            } else {
-                None
-            };
-            self.entries.push(Entry {
-                path: path.to_owned(),
-                assignment,
-            });
-            match fault {
-                Some(fault) if fault.fatal => return Err(at(line, fault.to_string())),
-                Some(fault) => self.troubles.push(at(line, fault.to_string())),
-                None => {}
-            }
+            self.add(assignment, &source)?;
         }
         match text.fault {
-            Some(fault) => Err(at(fault.line, fault.reason.to_string())),
+            Some(fault) => Err(source.trouble((fault.at, 1), fault.reason.to_string())),
             None => Ok(()),
         }
+    }
+
+    fn add(&mut self, assignment: Assignment, source: &Source) -> Result<(), Trouble> {
+        let id = &self.found.id;
+        let commands = is_exec(&assignment).then(|| command::parse_for(&assignment.value, id));
+        let disliked = fatal::check(&assignment, id);
+        let entry = Entry {
+            path: source.path.clone(),
+            assignment,
+            bytes: source.bytes.clone(),
+            commands,
+        };
+        let fault = entry.commands.as_ref().and_then(|line| line.fault);
+        let result = match (fault, disliked) {
+            (Some(fault), _) => {
+                let trouble = entry.trouble(fault.at..fault.end, fault.to_string());
+                if fault.fatal {
+                    Err(trouble)
+                } else {
+                    self.troubles.push(trouble);
+                    Ok(())
+                }
+            }
+            (None, Err(dislike)) => {
+                let what = format!("{}=: {dislike}", entry.assignment.key);
+                Err(entry.trouble(0..entry.value().len(), what))
+            }
+            (None, Ok(())) => Ok(()),
+        };
+        self.entries.push(entry);
+        result
+    }
+
+    /// Returns whether systemd reads the section at all; it is silent about what stands in others.
+    fn knows_section_of(&self, skipped: &Skipped) -> bool {
+        skipped.section.as_ref().is_none_or(|section| {
+            let kind = self.found.id.kind();
+            section == "Unit" || section == "Install" || section.eq_ignore_ascii_case(kind)
+        })
     }
 
     /// Returns every assignment to a key, resets included.
@@ -209,22 +217,30 @@ impl Effective {
 
     /// Returns the command lines of one of [`EXEC_KEYS`] that are in force.
     #[must_use]
-    pub fn commands<'a>(&'a self, key: &'a str) -> Vec<(&'a Entry, CommandLine)> {
+    pub fn commands<'a>(&'a self, key: &'a str) -> Vec<(&'a Entry, &'a CommandLine)> {
         self.list(SERVICE, key)
             .into_iter()
-            .map(|entry| (entry, command::parse(entry.value())))
+            .filter_map(|entry| Some((entry, entry.commands()?)))
             .collect()
     }
 
     /// Returns the `Type=` of a service.
     #[must_use]
     pub fn service_type(&self) -> &str {
-        match self.last(SERVICE, "Type") {
-            Some(kind) if !kind.is_empty() => kind,
-            // systemd.service(5): without ExecStart= a service is oneshot, with BusName= it is dbus.
-            _ if self.list(SERVICE, "ExecStart").is_empty() => "oneshot",
-            _ if self.last(SERVICE, "BusName").is_some_and(|name| !name.is_empty()) => "dbus",
-            _ => "simple",
+        // What systemd does not know, it ignores: then an earlier value stays.
+        let mut kinds = self.all(SERVICE, "Type").map(Entry::value);
+        match kinds.rfind(|kind| SERVICE_TYPES.contains(kind)) {
+            Some(kind) => kind,
+            // `service_add_extras()`
+            None if self.last(SERVICE, "BusName").is_some_and(|name| !name.is_empty()) => "dbus",
+            None if self
+                .commands("ExecStart")
+                .iter()
+                .all(|(_, line)| line.commands.is_empty()) =>
+            {
+                "oneshot"
+            }
+            None => "simple",
         }
     }
 
@@ -248,7 +264,7 @@ impl Effective {
                 && let Ok(Some(word)) = word::strict(entry.value(), at)
             {
                 from = word.next;
-                let Ok(text) = String::from_utf8(word.bytes) else {
+                let Ok(text) = std::str::from_utf8(&word.bytes) else {
                     continue;
                 };
                 let Some((name, value)) = text.split_once('=').filter(|(name, _)| is_variable(name)) else {
@@ -334,7 +350,7 @@ mod tests {
         let unit = loaded(&tree);
         assert_eq!(starts(&unit), ["/bin/b"]);
         let (entry, line) = &unit.commands("ExecStart")[0];
-        assert_eq!(entry.path, Path::new("/etc/systemd/system/a.service.d/override.conf"));
+        assert_eq!(*entry.path, *Path::new("/etc/systemd/system/a.service.d/override.conf"));
         assert_eq!(
             (entry.assignment.line, line.commands[0].program.as_str()),
             (3, "/bin/b")
@@ -442,6 +458,8 @@ mod tests {
             ("ExecStart=/bin/a\nType=oneshot", "oneshot"),
             ("ExecStart=/bin/a\nBusName=a.b", "dbus"),
             ("ExecStop=/bin/a", "oneshot"),
+            ("ExecStop=/bin/a\nBusName=a.b", "dbus"),
+            ("ExecStart=/bin/a\nType=oneshot\nType=nonsense", "oneshot"),
         ] {
             let tree = Tree::new();
             tree.file(UNIT, &format!("[Service]\n{text}\n"));

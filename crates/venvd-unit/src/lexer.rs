@@ -30,7 +30,7 @@ struct Piece {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The section, without brackets.
-    pub section: String,
+    pub section: Cow<'static, str>,
     /// The key, stripped of blanks.
     pub key: String,
     /// The value, stripped of blanks; continuation lines joined with a blank as systemd does.
@@ -44,17 +44,29 @@ impl Assignment {
     /// Returns where in the file byte `offset` of the value stands.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
-        match self.pieces.iter().rev().find(|piece| piece.at <= offset) {
-            Some(piece) => Position {
-                line: piece.position.line,
-                column: piece.position.column.saturating_add(width(offset - piece.at)),
-            },
-            None => Position {
-                line: self.line,
-                column: 1,
-            },
-        }
+        position(&self.pieces, offset).unwrap_or(Position {
+            line: self.line,
+            column: 1,
+        })
     }
+
+    /// Returns how many bytes from `offset` on stand on one physical line, at least 1.
+    #[must_use]
+    pub fn run(&self, offset: usize) -> usize {
+        let next = self.pieces.iter().find(|piece| piece.at > offset);
+        next.map_or(self.value.len(), |piece| piece.at)
+            .saturating_sub(offset)
+            .max(1)
+    }
+}
+
+/// Returns where byte `offset` of a joined line stands.
+fn position(pieces: &[Piece], offset: usize) -> Option<Position> {
+    let piece = pieces.iter().rev().find(|piece| piece.at <= offset)?;
+    Some(Position {
+        line: piece.position.line,
+        column: piece.position.column.saturating_add(width(offset - piece.at)),
+    })
 }
 
 /// A line that systemd skips with a warning.
@@ -90,14 +102,25 @@ pub enum FaultReason {
     TooLong,
 }
 
-/// A [`FaultReason`] and its line.
+/// A [`FaultReason`] and its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {}: {reason}", at.line)]
 pub struct Fault {
-    /// The physical line.
-    pub line: u32,
-    /// What is wrong with it.
+    /// Where it is.
+    pub at: Position,
+    /// What is wrong there.
     pub reason: FaultReason,
+}
+
+/// A [`Warning`] and its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Where the line begins that is skipped.
+    pub at: Position,
+    /// The section it is in; systemd says nothing of a section that it does not know.
+    pub section: Option<Cow<'static, str>>,
+    /// Why it is skipped.
+    pub warning: Warning,
 }
 
 /// All that was read of one file.
@@ -105,8 +128,8 @@ pub struct Fault {
 pub struct UnitText {
     /// The assignments, in the order of the file, up to the fault if there is one.
     pub assignments: Vec<Assignment>,
-    /// Lines that were skipped, by line number.
-    pub warnings: Vec<(u32, Warning)>,
+    /// Lines that were skipped.
+    pub warnings: Vec<Skipped>,
     /// What ended the file early.
     pub fault: Option<Fault>,
 }
@@ -145,7 +168,7 @@ impl<'a> Joined<'a> {
 #[derive(Debug, Default)]
 struct Reader {
     text: UnitText,
-    section: Option<String>,
+    section: Option<Cow<'static, str>>,
 }
 
 impl Reader {
@@ -155,14 +178,19 @@ impl Reader {
         let mut line = 0;
         for physical in Lines(bytes) {
             line += 1;
+            let too_long = Fault {
+                at: Position { line, column: 1 },
+                reason: FaultReason::TooLong,
+            };
             if physical.len() >= LINE_LIMIT {
-                return Err(Fault {
-                    line,
-                    reason: FaultReason::TooLong,
-                });
+                return Err(too_long);
             }
             // Before the joining, so also in the middle of a continuation.
-            if matches!(physical.trim_ascii_start().first(), Some(b'#' | b';')) {
+            if physical
+                .iter()
+                .find(|byte| !is_blank(**byte))
+                .is_some_and(|byte| matches!(byte, b'#' | b';'))
+            {
                 continue;
             }
             let mut position = Position { line, column: 1 };
@@ -174,10 +202,7 @@ impl Reader {
             }
             let mut joined = open.take().unwrap_or_default();
             if joined.bytes.len() + rest.len() > LINE_LIMIT {
-                return Err(Fault {
-                    line,
-                    reason: FaultReason::TooLong,
-                });
+                return Err(too_long);
             }
             joined.push(rest, position);
             if ends_escaped(&joined.bytes) {
@@ -200,41 +225,49 @@ impl Reader {
         if stripped.is_empty() {
             return Ok(());
         }
-        let text = match std::str::from_utf8(stripped) {
-            Ok(text) if !text.chars().any(is_noncharacter) => text,
-            _ => {
-                return Err(Fault {
-                    line,
-                    reason: FaultReason::NotUtf8,
-                });
-            }
-        };
+        let start = stripped.as_ptr() as usize - joined.bytes.as_ptr() as usize;
+        let at = |offset: usize| position(&joined.pieces, start + offset).unwrap_or(Position { line, column: 1 });
+        let text = text(stripped).map_err(|valid| Fault {
+            at: at(valid),
+            reason: FaultReason::NotUtf8,
+        })?;
         if text.starts_with('[') {
-            self.section = Some(section_name(text).map_err(|reason| Fault { line, reason })?);
+            let section = section_name(text).map_err(|reason| Fault { at: at(0), reason })?;
+            self.section = Some(section);
             return Ok(());
         }
-        let Some(section) = &self.section else {
-            self.text.warnings.push((line, Warning::NoSection));
-            return Ok(());
+        let warning = match (&self.section, text.split_once('=')) {
+            (Some(section), Some((key, value))) if !key.is_empty() => {
+                let value = strip_text(value);
+                let start = value.as_ptr() as usize - joined.bytes.as_ptr() as usize;
+                self.text.assignments.push(Assignment {
+                    section: section.clone(),
+                    key: strip_text(key).to_owned(),
+                    value: value.to_owned(),
+                    line,
+                    pieces: shift(&joined.pieces, start),
+                });
+                return Ok(());
+            }
+            (None, _) => Warning::NoSection,
+            (Some(_), None) => Warning::NoEquals,
+            (Some(_), Some(_)) => Warning::NoKey,
         };
-        let Some((key, value)) = text.split_once('=') else {
-            self.text.warnings.push((line, Warning::NoEquals));
-            return Ok(());
-        };
-        if key.is_empty() {
-            self.text.warnings.push((line, Warning::NoKey));
-            return Ok(());
-        }
-        let value = strip_text(value);
-        let start = value.as_ptr() as usize - joined.bytes.as_ptr() as usize;
-        self.text.assignments.push(Assignment {
-            section: section.clone(),
-            key: strip_text(key).to_owned(),
-            value: value.to_owned(),
-            line,
-            pieces: shift(&joined.pieces, start),
+        self.text.warnings.push(Skipped {
+            at: at(0),
+            section: self.section.clone(),
+            warning,
         });
         Ok(())
+    }
+}
+
+/// Returns the bytes as text; where they stop being text if they are none.
+fn text(bytes: &[u8]) -> Result<&str, usize> {
+    let text = std::str::from_utf8(bytes).map_err(|error| error.valid_up_to())?;
+    match text.char_indices().find(|(_, c)| is_noncharacter(*c)) {
+        Some((at, _)) => Err(at),
+        None => Ok(text),
     }
 }
 
@@ -260,7 +293,7 @@ fn shift(pieces: &[Piece], start: usize) -> Vec<Piece> {
         .collect()
 }
 
-fn section_name(text: &str) -> Result<String, FaultReason> {
+fn section_name(text: &str) -> Result<Cow<'static, str>, FaultReason> {
     let name = text
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
@@ -269,10 +302,13 @@ fn section_name(text: &str) -> Result<String, FaultReason> {
     if name.chars().any(|c| c.is_ascii_control() || "\"'\\".contains(c)) {
         return Err(FaultReason::BadSection);
     }
-    Ok(name.to_owned())
+    // There is one for each assignment, and these are nearly all.
+    let known = ["Unit", "Service", "Install"].into_iter().find(|known| *known == name);
+    Ok(known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed))
 }
 
-fn is_noncharacter(c: char) -> bool {
+/// What systemd does not take for a character (`unichar_is_valid()`).
+pub(crate) fn is_noncharacter(c: char) -> bool {
     let code = u32::from(c);
     (0xfdd0..=0xfdef).contains(&code) || code & 0xfffe == 0xfffe
 }
@@ -299,6 +335,11 @@ fn strip_text(text: &str) -> &str {
 
 fn width(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// Returns the physical lines of a file, without what ends them.
+pub(crate) fn physical_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    Lines(bytes)
 }
 
 /// Physical lines as `read_line()` ends them: `\n`, `\r`, NUL, and pairs and triples of different ones.
@@ -338,7 +379,7 @@ mod tests {
         parse(text)
             .assignments
             .into_iter()
-            .map(|a| (a.section, a.key, a.value))
+            .map(|a| (a.section.into_owned(), a.key, a.value))
             .collect()
     }
 
@@ -382,11 +423,16 @@ mod tests {
             (&b"[S]\nnothing\nA=b\n"[..], 2, Warning::NoEquals),
             (b"[S]\n=x\nA=b\n", 2, Warning::NoKey),
             (b"X=y\n[S]\nA=b\n", 1, Warning::NoSection),
+            // A form feed is no blank, so what follows it is no comment.
+            (b"[S]\n\x0c# c\nA=b\n", 2, Warning::NoEquals),
             // A mark in front of a comment hides that it is one.
             (b"\xef\xbb\xbf# c\n[S]\nA=b\n", 1, Warning::NoSection),
         ] {
             let got = parse(text);
-            assert_eq!(got.warnings, [(line, want)]);
+            assert_eq!(
+                got.warnings.iter().map(|w| (w.at.line, w.warning)).collect::<Vec<_>>(),
+                [(line, want)]
+            );
             assert_eq!(got.assignments.len(), 1);
             assert_eq!(got.fault, None);
         }
@@ -397,18 +443,20 @@ mod tests {
         let long = [b"[S]\nA=b\nB=".as_slice(), &[b'x'; LINE_LIMIT], b"\nC=d\n"].concat();
         let half = [b'x'; LINE_LIMIT / 2];
         let joined = [b"[S]\nA=b\nB=".as_slice(), &half, b"\\\n", &half, b"\nC=d\n"].concat();
-        for (text, line, reason) in [
-            (&b"[S]\nA=b\n[T\nC=d\n"[..], 3, FaultReason::OpenSection),
-            (b"[S]\nA=b\n[\nC=d\n", 3, FaultReason::OpenSection),
-            (b"[S]\nA=b\n[\"T\"]\nC=d\n", 3, FaultReason::BadSection),
-            (b"[S]\nA=b\nX=\xff\nC=d\n", 3, FaultReason::NotUtf8),
-            (b"[S]\nA=b\nX=\xef\xbf\xbf\nC=d\n", 3, FaultReason::NotUtf8),
-            (b"[S]\nA=b\nX=\\\n\xff\nC=d\n", 4, FaultReason::NotUtf8),
-            (&long, 3, FaultReason::TooLong),
-            (&joined, 4, FaultReason::TooLong),
+        for (text, line, column, reason) in [
+            (&b"[S]\nA=b\n  [T\nC=d\n"[..], 3, 3, FaultReason::OpenSection),
+            (b"[S]\nA=b\n[\nC=d\n", 3, 1, FaultReason::OpenSection),
+            (b"[S]\nA=b\n[\"T\"]\nC=d\n", 3, 1, FaultReason::BadSection),
+            (b"[S]\nA=b\n X=\xff\nC=d\n", 3, 4, FaultReason::NotUtf8),
+            (b"[S]\nA=b\nX=\xef\xbf\xbf\nC=d\n", 3, 3, FaultReason::NotUtf8),
+            (b"[S]\nA=b\nX=\\\n\xff\nC=d\n", 4, 1, FaultReason::NotUtf8),
+            (b"[S]\nA=b\nX=\xff\\\n\nC=d\n", 3, 3, FaultReason::NotUtf8),
+            (&long, 3, 1, FaultReason::TooLong),
+            (&joined, 4, 1, FaultReason::TooLong),
         ] {
             let got = parse(text);
-            assert_eq!(got.fault, Some(Fault { line, reason }));
+            let at = Position { line, column };
+            assert_eq!(got.fault, Some(Fault { at, reason }));
             assert_eq!(got.assignments.len(), 1, "{reason:?}");
         }
         assert_eq!(parse(b"# \xff\n[S]\nA=b\n").fault, None, "comments may hold anything");

@@ -2,7 +2,8 @@
 //!
 //! [`lexer`] turns a file into assignments, [`search_path`] and [`dropins`] say which files make up a unit,
 //! [`effective`] what its keys are worth in the end; [`command`] takes an Exec line apart, and [`splice`] puts another
-//! program into it without touching anything else. Behaviour follows the source of systemd 252 to 257; where a rule is
+//! program into it without touching anything else;
+//! [`specifier`] knows what the unit's name is in them. Behaviour follows the source of systemd 252 to 257; where a rule is
 //! not in a manual page, the function that it comes from is named.
 
 mod chase;
@@ -10,9 +11,12 @@ pub mod command;
 mod contents;
 pub mod dropins;
 pub mod effective;
+mod entry;
+mod fatal;
 pub mod lexer;
 pub mod name;
 pub mod search_path;
+pub mod specifier;
 pub mod splice;
 mod word;
 

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// The unit types that systemd knows (systemd.unit(5)).
-const TYPES: [&str; 11] = [
+pub(crate) const TYPES: [&str; 11] = [
     "service",
     "socket",
     "target",
@@ -75,6 +75,12 @@ impl UnitId {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.text.get(self.dot + 1..).unwrap_or_default()
+    }
+
+    /// Returns the name without its type: `a@b` of `a@b.service`.
+    #[must_use]
+    pub fn stem(&self) -> &str {
+        self.text.get(..self.dot).unwrap_or_default()
     }
 
     /// Returns what is before `@`, or before the type's dot.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::chase::{Last, below, chase};
 use crate::contents;
-use crate::name::UnitId;
+use crate::name::{self, UnitId};
 
 /// The directories of system units, highest priority first (systemd.unit(5); `lookup_paths_init()`).
 ///
@@ -158,8 +158,14 @@ impl UnitFiles {
             (Some(own), Some(instance)) if own.is_template() => own.with_instance(instance),
             (own, _) => own,
         };
-        let id = id.unwrap_or_else(|| name.clone());
-        names.insert(id.clone());
+        // With an instance's own file elsewhere, it is an alias here and not the name (`merge_by_names()`).
+        let file_name = id.unwrap_or_else(|| name.clone());
+        let id = if self.leads_elsewhere(&file_name, fragment) {
+            name.clone()
+        } else {
+            file_name.clone()
+        };
+        names.insert(file_name);
         names.retain(|each| !each.is_template() || name.is_template());
         Found {
             fragment: fragment.map(Path::to_owned),
@@ -200,16 +206,19 @@ impl UnitFiles {
             let Some(alias) = alias.with_instance(instance) else {
                 continue;
             };
-            // An instance of the alias may have been pointed elsewhere.
-            let elsewhere = fragment.is_some_and(|fragment| {
-                self.resolve(&alias)
-                    .is_some_and(|other| other.file_name() != fragment.file_name())
-            });
-            if !elsewhere {
+            if !self.leads_elsewhere(&alias, fragment) {
                 names.insert(alias);
             }
         }
         names
+    }
+
+    /// Returns whether a name has another file than `fragment`: an instance may have been pointed elsewhere.
+    fn leads_elsewhere(&self, name: &UnitId, fragment: Option<&Path>) -> bool {
+        fragment.is_some_and(|fragment| {
+            self.resolve(name)
+                .is_some_and(|other| other.file_name() != fragment.file_name())
+        })
     }
 
     /// `unit_ids_map_get()`: follows aliases to a file.
@@ -289,13 +298,26 @@ impl UnitFiles {
                     self.add_entry(id, directory.join(name), (&entry, inside))?;
                 }
                 Ok(_) => {}
-                Err(_) if name.ends_with(".d") => {
+                Err(_) if is_dropin_name(name) && self.is_dropin_directory(&entry)? => {
                     self.dropin_directories.entry(name.to_owned()).or_default().push(index);
                 }
                 Err(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Returns whether systemd takes an entry for a drop-in directory.
+    ///
+    /// It looks at what a link says from its own working directory, which is `/`: a relative one leads nowhere.
+    fn is_dropin_directory(&self, entry: &DirEntry) -> io::Result<bool> {
+        let kind = entry.file_type()?;
+        if !kind.is_symlink() {
+            return Ok(kind.is_dir());
+        }
+        let target = Path::new("/").join(fs::read_link(entry.path())?);
+        let resolved = chase(&self.root, &target, Last::Follow);
+        Ok(resolved.is_ok_and(|path| below(&self.root, &path).is_dir()))
     }
 
     fn add_entry(&mut self, id: UnitId, path: PathBuf, (entry, inside): (&DirEntry, &[PathBuf])) -> io::Result<()> {
@@ -334,6 +356,12 @@ fn file_id(path: &Path) -> Option<UnitId> {
     UnitId::parse(path.file_name()?.to_str()?).ok()
 }
 
+/// `directory_name_is_valid()`: the drop-ins of a unit, or of a type.
+fn is_dropin_name(name: &str) -> bool {
+    name.strip_suffix(".d")
+        .is_some_and(|name| name::TYPES.contains(&name) || UnitId::parse(name).is_ok())
+}
+
 /// `unit_validate_alias_symlink_or_warn()`
 fn may_alias(source: &UnitId, target: &UnitId) -> bool {
     let plain = |id: &UnitId| id.instance().is_none() && !id.is_template();
@@ -343,7 +371,8 @@ fn may_alias(source: &UnitId, target: &UnitId) -> bool {
         (None, Some(_)) => false,
         (None, None) => plain(source) == plain(target),
     };
-    source.kind() == target.kind() && ALIAS_TYPES.contains(&source.kind()) && same_sort
+    // A link to a file of its own name, lower in the search path, is not an alias: systemd finds that file without it.
+    source != target && source.kind() == target.kind() && ALIAS_TYPES.contains(&source.kind()) && same_sort
 }
 
 #[cfg(test)]
@@ -467,6 +496,43 @@ mod tests {
             got.iter().map(UnitId::as_str).collect::<Vec<_>>(),
             ["foo@1.service", "foo@2.service"]
         );
+    }
+
+    #[test]
+    fn a_link_to_its_own_name_is_passed_over() {
+        let tree = Tree::new();
+        tree.file("usr/lib/systemd/system/a.service", "x");
+        tree.link("etc/systemd/system/a.service", "/usr/lib/systemd/system/a.service");
+        check(
+            &tree,
+            "a.service",
+            (Some("/usr/lib/systemd/system/a.service"), &["a.service"]),
+        );
+    }
+
+    #[test]
+    fn what_a_dropin_directory_is() {
+        let tree = Tree::new();
+        tree.file("etc/systemd/system/a.service.d/x.conf", "x");
+        tree.file("opt/b/x.conf", "x");
+        tree.link("etc/systemd/system/b.service.d", "/opt/b");
+        tree.link("etc/systemd/system/c.service.d", "a.service.d");
+        tree.link("etc/systemd/system/d.service.d", "opt/b");
+        tree.file("etc/systemd/system/e.service.d", "x");
+        tree.file("etc/systemd/system/f.nonsense.d/x.conf", "x");
+        tree.file("etc/systemd/system/service.d/x.conf", "x");
+        let files = UnitFiles::scan(tree.root());
+        for (name, want) in [
+            ("a.service.d", true),
+            ("b.service.d", true),
+            ("c.service.d", false),
+            ("d.service.d", true),
+            ("e.service.d", false),
+            ("f.nonsense.d", false),
+            ("service.d", true),
+        ] {
+            assert_eq!(!files.dropin_directories(name).is_empty(), want, "{name}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Words are not taken apart and put together again: every byte that is not the program's own stays, so that
 //! whatever an administrator wrote means tomorrow what it means today.
 
+use std::ops::Range;
+
 use crate::command::{Command, CommandLine};
 
 /// Directories of programs that a bare name may stand for (`{/usr,/usr/local,}/{bin,sbin}`).
@@ -23,16 +25,35 @@ pub enum Refusal {
     Fault(crate::command::Fault),
     /// `|`: the line is a shell's.
     #[error("the line runs through a shell (prefix `|`); give the command with `exec`")]
-    Shell,
+    Shell {
+        /// Where in the value the command's first word is.
+        span: Range<usize>,
+    },
     /// The value ends with a backslash that would join it with the line behind it.
     #[error("the line ends with a backslash")]
-    Backslash,
+    Backslash {
+        /// Where in the value it is.
+        at: usize,
+    },
     /// A path that would mean something else on a command line.
     #[error("the path {path:?} has characters that mean something on a command line")]
     Path {
         /// The path.
         path: String,
     },
+}
+
+impl Refusal {
+    /// Returns which part of the value is to blame, for [`crate::effective::Entry::trouble`].
+    #[must_use]
+    pub fn span(&self) -> Range<usize> {
+        match self {
+            Self::Fault(fault) => fault.at..fault.end,
+            Self::Shell { span } => span.clone(),
+            Self::Backslash { at } => *at..at + 1,
+            Self::Path { .. } => 0..1,
+        }
+    }
 }
 
 /// Returns the name of the program that `program` runs, if it is a bare name or in one of the directories where
@@ -92,7 +113,9 @@ pub fn splice(
     for command in &line.commands {
         let Some(path) = replace(command) else { continue };
         if command.prefixes.shell {
-            return Err(Refusal::Shell);
+            return Err(Refusal::Shell {
+                span: command.token.span.clone(),
+            });
         }
         let (range, prefixes) = match &command.token.path {
             Some(path) => (path.clone(), ""),
@@ -111,7 +134,8 @@ pub fn splice(
         return Err(Refusal::Fault(fault));
     }
     spliced.push_str(value.get(copied..).unwrap_or_default());
-    check_line(&spliced)?;
+    // Of the value as it is: where the backslash is in it is what its author wants to know.
+    check_line(value)?;
     Ok(Some(spliced))
 }
 
@@ -122,7 +146,7 @@ pub fn splice(
 pub fn check_line(value: &str) -> Result<(), Refusal> {
     let backslashes = value.bytes().rev().take_while(|b| *b == b'\\').count();
     if backslashes % 2 == 1 {
-        Err(Refusal::Backslash)
+        Err(Refusal::Backslash { at: value.len() - 1 })
     } else {
         Ok(())
     }
@@ -198,8 +222,8 @@ mod tests {
 
     #[test]
     fn refuses_what_it_can_not_do() {
-        assert_eq!(run("|nova-api x"), Err(Refusal::Shell));
-        assert_eq!(run("nova-api x\\"), Err(Refusal::Backslash));
+        assert_eq!(run("|nova-api x"), Err(Refusal::Shell { span: 0..9 }));
+        assert_eq!(run("nova-api x\\"), Err(Refusal::Backslash { at: 10 }));
         assert!(matches!(run("nova-api ; rel/x"), Err(Refusal::Fault(_))));
         for bad in ["", "bin/x", "/a b", "/a\"", "/a\\", "/a$b", "/a;", "/a/", "/ä"] {
             assert!(PlainPath::new(bad).is_err(), "{bad:?}");

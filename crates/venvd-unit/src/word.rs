@@ -1,9 +1,10 @@
 //! Words of a value, with quotes and C escapes, as systemd's `extract_first_word()` takes them
 //! (`EXTRACT_UNQUOTE | EXTRACT_CUNESCAPE`; systemd.service(5), "Quoting" in systemd.syntax(7)).
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::lexer::is_blank;
+use crate::lexer::{is_blank, is_noncharacter};
 
 /// Where one byte of a word stands in the raw text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,20 +17,35 @@ pub(crate) struct Origin {
 
 /// A word: what it means, and where it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Word {
-    /// Without quotes and escapes.
-    pub(crate) bytes: Vec<u8>,
-    /// One for each byte.
-    pub(crate) origins: Vec<Origin>,
+pub(crate) struct Word<'a> {
+    /// Without quotes and escapes: borrowed where there are none.
+    pub(crate) bytes: Cow<'a, [u8]>,
     /// The raw token, quotes included.
     pub(crate) span: Range<usize>,
     /// Where the next word begins; `None` at the end of the text.
     pub(crate) next: Option<usize>,
+    /// One for each byte, unless the word stands there as it is.
+    origins: Vec<Origin>,
 }
 
-impl Word {
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.bytes).into_owned()
+impl Word<'_> {
+    pub(crate) fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.bytes)
+    }
+
+    /// Returns the raw range of the bytes from `from` on, unless a quote opens or closes inside it.
+    pub(crate) fn plain_range(&self, from: usize) -> Option<Range<usize>> {
+        if self.origins.is_empty() {
+            let start = self.span.start + from;
+            return (start < self.span.end).then_some(start..self.span.end);
+        }
+        let origins = self.origins.get(from..)?;
+        let (first, last) = (origins.first()?, origins.last()?);
+        let contiguous = origins.windows(2).all(|pair| match pair {
+            [left, right] => left.end == right.start || left.start == right.start,
+            _ => true,
+        });
+        (contiguous && first.quote == last.quote).then_some(first.start..last.end)
     }
 }
 
@@ -52,74 +68,103 @@ enum Unknown {
 }
 
 /// Takes the first word at or after `from`; `None` when there is none.
-pub(crate) fn strict(text: &str, from: usize) -> Result<Option<Word>, WordError> {
+pub(crate) fn strict(text: &str, from: usize) -> Result<Option<Word<'_>>, WordError> {
     extract(text.as_bytes(), from, Unknown::Refuse)
 }
 
 /// Like [`strict`], but keeps unknown escapes as they stand when that is what it takes
 /// (`extract_first_word_and_warn()`, which command lines use).
-pub(crate) fn lenient(text: &str, from: usize) -> Result<Option<Word>, WordError> {
+pub(crate) fn lenient(text: &str, from: usize) -> Result<Option<Word<'_>>, WordError> {
     match strict(text, from) {
         Ok(word) => Ok(word),
         Err(_) => extract(text.as_bytes(), from, Unknown::Keep),
     }
 }
 
-fn extract(text: &[u8], from: usize, unknown: Unknown) -> Result<Option<Word>, WordError> {
+fn extract(text: &[u8], from: usize, unknown: Unknown) -> Result<Option<Word<'_>>, WordError> {
     let skip = |at: usize| text.iter().skip(at).position(|b| !is_blank(*b)).map(|n| at + n);
     let Some(start) = skip(from) else { return Ok(None) };
-    let mut word = Word {
-        bytes: Vec::new(),
-        origins: Vec::new(),
-        span: start..text.len(),
-        next: None,
-    };
-    let mut quote: Option<(u8, usize)> = None;
-    let mut at = start;
-    while let Some(&byte) = text.get(at) {
-        let open = quote.map(|(_, opened)| opened);
-        match (byte, quote) {
-            (b'\\', _) => {
-                let rest = text.get(at + 1..).unwrap_or_default();
-                let (bytes, taken) = match (unescape(rest), unknown, rest.first()) {
-                    (Some(known), _, _) => known,
-                    (None, Unknown::Refuse, _) => return Err(WordError::Escape),
-                    (None, Unknown::Keep, Some(next)) => (vec![b'\\', *next], 1),
-                    (None, Unknown::Keep, None) if quote.is_none() => (vec![b'\\'], 0),
-                    (None, Unknown::Keep, None) => return Err(WordError::Quotes),
-                };
-                let end = at + 1 + taken;
-                word.origins.extend(bytes.iter().map(|_| Origin {
-                    start: at,
-                    end,
-                    quote: open,
-                }));
-                word.bytes.extend(bytes);
-                at = end;
-                continue;
-            }
-            (_, Some((mark, _))) if byte == mark => quote = None,
-            (b'\'' | b'"', None) => quote = Some((byte, at)),
-            (_, None) if is_blank(byte) => {
-                word.span.end = at;
-                word.next = skip(at);
-                return Ok(Some(word));
-            }
-            _ => {
-                word.bytes.push(byte);
-                word.origins.push(Origin {
-                    start: at,
-                    end: at + 1,
-                    quote: open,
-                });
-            }
-        }
-        at += 1;
+    let rest = text.get(start..).unwrap_or_default();
+    let end = rest.iter().position(|b| is_blank(*b)).unwrap_or(rest.len());
+    let plain = rest.get(..end).unwrap_or_default();
+    if !plain.iter().any(|b| matches!(b, b'\\' | b'\'' | b'"')) {
+        return Ok(Some(Word {
+            bytes: Cow::Borrowed(plain),
+            span: start..start + end,
+            next: skip(start + end),
+            origins: Vec::new(),
+        }));
     }
-    if quote.is_some() {
-        Err(WordError::Quotes)
-    } else {
-        Ok(Some(word))
+    let mut reader = Reader {
+        text,
+        unknown,
+        bytes: Vec::with_capacity(plain.len()),
+        origins: Vec::with_capacity(plain.len()),
+    };
+    let end = reader.word(start)?;
+    Ok(Some(Word {
+        bytes: Cow::Owned(reader.bytes),
+        span: start..end,
+        next: skip(end),
+        origins: reader.origins,
+    }))
+}
+
+/// A word in the making, where it does not stand there as it is.
+struct Reader<'a> {
+    text: &'a [u8],
+    unknown: Unknown,
+    bytes: Vec<u8>,
+    origins: Vec<Origin>,
+}
+
+impl Reader<'_> {
+    /// Reads a word that begins at `at`, returns where it ends.
+    fn word(&mut self, mut at: usize) -> Result<usize, WordError> {
+        let mut quote: Option<(u8, usize)> = None;
+        while let Some(&byte) = self.text.get(at) {
+            let open = quote.map(|(_, opened)| opened);
+            match (byte, quote) {
+                (b'\\', _) => {
+                    at = self.escape(at, open)?;
+                    continue;
+                }
+                (_, Some((mark, _))) if byte == mark => quote = None,
+                (b'\'' | b'"', None) => quote = Some((byte, at)),
+                (_, None) if is_blank(byte) => break,
+                _ => self.push(&[byte], at..at + 1, open),
+            }
+            at += 1;
+        }
+        if quote.is_some() {
+            Err(WordError::Quotes)
+        } else {
+            Ok(at)
+        }
+    }
+
+    /// Reads the escape whose backslash is at `at`, returns where it ends.
+    fn escape(&mut self, at: usize, quote: Option<usize>) -> Result<usize, WordError> {
+        let rest = self.text.get(at + 1..).unwrap_or_default();
+        let (bytes, taken) = match (unescape(rest), self.unknown, rest.first()) {
+            (Some(known), _, _) => known,
+            (None, Unknown::Refuse, _) => return Err(WordError::Escape),
+            (None, Unknown::Keep, Some(next)) => (vec![b'\\', *next], 1),
+            (None, Unknown::Keep, None) if quote.is_none() => (vec![b'\\'], 0),
+            (None, Unknown::Keep, None) => return Err(WordError::Quotes),
+        };
+        let end = at + 1 + taken;
+        self.push(&bytes, at..end, quote);
+        Ok(end)
+    }
+
+    fn push(&mut self, bytes: &[u8], from: Range<usize>, quote: Option<usize>) {
+        self.bytes.extend_from_slice(bytes);
+        self.origins.extend(bytes.iter().map(|_| Origin {
+            start: from.start,
+            end: from.end,
+            quote,
+        }));
     }
 }
 
@@ -131,9 +176,15 @@ fn unescape(rest: &[u8]) -> Option<(Vec<u8>, usize)> {
             Some(sum.checked_mul(radix)? + char::from(*digit).to_digit(radix)?)
         })
     };
-    let coded = |code: u32, length: usize| {
-        let character = char::from_u32(code).filter(|_| code != 0)?;
-        Some((character.to_string().into_bytes(), length))
+    // `\u` may be half of a surrogate pair, which is no text any more; `\U` may not.
+    let short = |code: u32| match (code, char::from_u32(code)) {
+        (0, _) => None,
+        (_, Some(character)) => Some((character.to_string().into_bytes(), 5)),
+        (_, None) => Some((surrogate(code), 5)),
+    };
+    let long = |code: u32| {
+        let character = char::from_u32(code).filter(|c| code != 0 && !is_noncharacter(*c))?;
+        Some((character.to_string().into_bytes(), 9))
     };
     match rest.first()? {
         b'a' => one(7),
@@ -154,14 +205,22 @@ fn unescape(rest: &[u8]) -> Option<(Vec<u8>, usize)> {
                 .filter(|byte| *byte != 0)?;
             Some((vec![byte], 3))
         }
-        b'u' => coded(number(rest.get(1..5), 16)?, 5),
-        b'U' => coded(number(rest.get(1..9), 16)?, 9),
+        b'u' => short(number(rest.get(1..5), 16)?),
+        b'U' => long(number(rest.get(1..9), 16)?),
         b'0'..=b'7' => {
             let byte = u8::try_from(number(rest.get(..3), 8)?).ok().filter(|byte| *byte != 0)?;
             Some((vec![byte], 3))
         }
         _ => None,
     }
+}
+
+/// Returns the three bytes that UTF-8 would have for a surrogate, had it one (`utf8_encode_unichar()`).
+fn surrogate(code: u32) -> Vec<u8> {
+    [0xe0 | code >> 12, 0x80 | code >> 6 & 0x3f, 0x80 | code & 0x3f]
+        .into_iter()
+        .filter_map(|byte| u8::try_from(byte).ok())
+        .collect()
 }
 
 #[cfg(test)]
@@ -174,7 +233,7 @@ mod tests {
         while let Some(at) = from
             && let Some(word) = strict(text, at)?
         {
-            all.push(word.text());
+            all.push(word.text().into_owned());
             from = word.next;
         }
         Ok(all)
@@ -193,6 +252,7 @@ mod tests {
             ("\"it's\"", &["it's"]),
             (r"a\x41\101\s\tb", &["aAA \tb"]),
             (r"\u00e4\U0001f600", &["ä😀"]),
+            (r"\uffff\ud800\xff", &["\u{ffff}\u{fffd}\u{fffd}\u{fffd}\u{fffd}"]),
             (r"'\'' \\", &["'", "\\"]),
         ] {
             assert_eq!(words(text).unwrap(), want, "{text:?}");
@@ -204,6 +264,8 @@ mod tests {
             (r"\x0", WordError::Escape),
             (r"\x00", WordError::Escape),
             (r"\400", WordError::Escape),
+            (r"\U0000d800", WordError::Escape),
+            (r"\U0000ffff", WordError::Escape),
             ("a\\", WordError::Escape),
         ] {
             assert_eq!(words(text), Err(want), "{text:?}");

@@ -203,8 +203,8 @@ mod against_systemd {
             ..Reading::default()
         };
         for key in EXEC_KEYS {
-            let commands = unit.commands(key).into_iter().flat_map(|(_, line)| line.commands);
-            let words: Vec<_> = commands.map(|command| arguments(&command)).collect();
+            let commands = unit.commands(key).into_iter().flat_map(|(_, line)| &line.commands);
+            let words: Vec<_> = commands.map(arguments).collect();
             if !words.is_empty() {
                 reading.lists.insert(key.to_owned(), words);
             }

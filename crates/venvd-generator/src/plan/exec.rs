@@ -78,7 +78,7 @@ fn spliced(unit: &Effective, member: &Member<'_>, named: &[&str]) -> Result<Vec<
             if let Some(fault) = line.fault.filter(|fault| fault.fatal) {
                 return Err(refused(Refusal::Fault(fault)));
             }
-            let new = splice::splice(entry.value(), &line, path).map_err(refused)?;
+            let new = splice::splice(entry.value(), line, path).map_err(refused)?;
             changed |= new.is_some();
             values.push(new.unwrap_or_else(|| entry.value().to_owned()));
         }
