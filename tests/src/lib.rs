@@ -1,7 +1,7 @@
 //! Machines for tests: a real systemd as PID 1 on a throw-away copy of a Debian root.
 //!
-//! [`Machine`] boots one, [`roots`] makes the Debian roots once, [`wheels`] fetches the Python packages once, and
-//! [`prepare`] does all of that beforehand, so that no test waits for a download. Everything lives in one cache
+//! [`Machine`] boots one, [`roots`] makes the Debian roots once, [`wheels`] fetches the Python packages once,
+//! [`corpus`] the unit files of Debian packages, and [`prepare`] does all of that beforehand, so that no test waits for a download. Everything lives in one cache
 //! directory, [`cache::dir`], outside the source tree.
 //!
 //! The methods that a scenario is made of ([`Machine::ok`], [`Machine::write`] …) panic with the command and its
@@ -9,6 +9,7 @@
 
 pub mod bench;
 pub mod cache;
+pub mod corpus;
 pub mod host;
 pub mod locks;
 mod machine;
@@ -42,6 +43,11 @@ pub fn prepare(progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress(&format!("wheels for {os}"));
         let wheels = wheels::ensure(os)?;
         progress(&format!("wheels for {os}: {}", wheels.display()));
+    }
+    for os in Os::ALL {
+        progress(&format!("unit files of {os}"));
+        let corpus = corpus::ensure(os)?;
+        progress(&format!("unit files of {os}: {}", corpus.display()));
     }
     Ok(())
 }

@@ -125,7 +125,7 @@ fn debootstrap(os: Os, target: &Path) -> Result<()> {
 }
 
 /// Finds the mirror that this host's own apt uses, so that none is written down here; `VENVD_MIRROR` overrides it.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var("VENVD_MIRROR") {
         return Ok(mirror);
     }
