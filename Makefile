@@ -9,7 +9,7 @@ export VENVD_CACHE ?= /var/tmp/venvd
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 RELEASE := $(TARGET)/release
-PACKAGES := venvctl venv-activate venvd-generator venvd-activator
+PACKAGES := venvctl venv-activate venvd-activator
 BINARIES := venvctl venv-activate venvd-generator venvd
 
 # What venvctl writes about itself.
@@ -31,8 +31,13 @@ DBUS_SERVICE := $(wildcard units/org.venvd1.service)
 help:
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 12
 
+# Without the dynamic loader, whose work is most of what a generator costs that has nothing to do. Empty where the C
+# library is there only as a shared one (Fedora: glibc-static has the other).
+GENERATOR_FLAGS ?= -C target-feature=+crt-static
+
 build: ## release builds of all programs
 	$(CARGO) build --release --locked $(addprefix -p ,$(PACKAGES))
+	$(CARGO) rustc --release --locked -p venvd-generator --bin venvd-generator -- $(GENERATOR_FLAGS)
 	rm -rf $(MANUAL)
 	$(RELEASE)/venvctl generate man $(MANUAL)/man --date "$$(date -u -d @$(SOURCE_DATE_EPOCH) +%F)"
 	$(RELEASE)/venvctl generate completions $(MANUAL)/completions
@@ -52,7 +57,8 @@ demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the
 # Release builds of both sides, and no other load on the machine, please.
 bench: build ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
 	$(CARGO) build --release --locked -p venvd-tests --bin bench
-	$(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl $(if $(ONLY),--only $(ONLY))
+	$(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl \
+	    --generator $(RELEASE)/venvd-generator $(if $(ONLY),--only $(ONLY))
 
 lint: ## formatting and lints
 	$(CARGO) fmt --all --check

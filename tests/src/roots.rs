@@ -99,7 +99,28 @@ fn debootstrap(os: Os, target: &Path) -> Result<()> {
             archives.display()
         ),
     ];
-    // In namespaces that end with us, so that a killed test leaves neither mounts nor a process that still installs.
+    let mut command = mmdebstrap();
+    command
+        .arg("--variant=minbase")
+        .args(["--skip=download/empty", "--skip=essential/unlink"])
+        .args(hooks)
+        .arg(format!("--include={}", packages(os).join(",")));
+    run(&mut command, os, target)
+}
+
+/// Unpacks a package of a release and what it depends on at `target`, and installs nothing: a program to be looked at or
+/// run from there.
+pub(crate) fn unpack(os: Os, package: &str, target: &Path) -> Result<()> {
+    host::check(host::Purpose::Prepare)?;
+    run(
+        mmdebstrap().args(["--variant=extract", &format!("--include={package}")]),
+        os,
+        target,
+    )
+}
+
+/// In namespaces that end with us, so that a killed test leaves neither mounts nor a process that still installs.
+fn mmdebstrap() -> Command {
     let mut command = Command::new("setpriv");
     command
         .args([
@@ -112,15 +133,17 @@ fn debootstrap(os: Os, target: &Path) -> Result<()> {
             "--mount-proc",
             "mmdebstrap",
         ])
-        .args(["--quiet", "--mode=root", "--variant=minbase", "--format=directory"])
-        .args(["--skip=download/empty", "--skip=essential/unlink"])
-        .args(hooks)
-        .arg(format!("--include={}", packages(os).join(",")))
+        .args(["--quiet", "--mode=root", "--format=directory"]);
+    command
+}
+
+fn run(mmdebstrap: &mut Command, os: Os, target: &Path) -> Result<()> {
+    mmdebstrap
         .args(apt_options()?)
         .arg(os.suite())
         .arg(target)
         .arg(format!("deb {} {} main", mirror()?, os.suite()));
-    host::run(&mut command)?;
+    host::run(mmdebstrap)?;
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 mod contest;
 mod core;
 mod fixture;
+mod generator;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// The release build of venvctl.
     pub venvctl: PathBuf,
+    /// The release build of the generator.
+    pub generator: PathBuf,
     /// How many samples of each side are taken at least.
     pub samples: usize,
 }
@@ -41,11 +44,11 @@ impl Options {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What it belongs to: `core`.
+    /// What it belongs to: `core`, `generator`.
     pub group: &'static str,
     /// What is done.
     pub name: String,
-    /// `s`, `ms`, `MB`.
+    /// `s`, `ms`, `MB`; `M` for millions of instructions.
     pub unit: &'static str,
     /// Our median.
     pub venvd: f64,
@@ -80,8 +83,9 @@ impl Row {
         }
     }
 
-    /// Returns a row in which ours may be at most `goal` times the peer's.
-    fn against(name: &str, unit: &'static str, outcome: &contest::Outcome, goal: f64) -> Self {
+    /// Returns a row in which ours may be at most `goal` times the peer's, if there is a goal.
+    fn against(name: &str, unit: &'static str, outcome: &contest::Outcome, goal: impl Into<Option<f64>>) -> Self {
+        let goal = goal.into();
         Self {
             group: "",
             name: name.to_owned(),
@@ -90,8 +94,8 @@ impl Row {
             peers: [(outcome.peer.to_owned(), outcome.theirs)].into(),
             limit: None,
             ratio: Some(outcome.ratio),
-            goal: Some(goal),
-            holds: outcome.ratio <= goal,
+            goal,
+            holds: goal.is_none_or(|goal| outcome.ratio <= goal),
             how: String::new(),
         }
     }
@@ -113,11 +117,18 @@ struct Group {
     measure: fn(&Options, Say<'_>) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 1] = [Group {
-    name: "core",
-    parts: &core::PARTS,
-    measure: core::rows,
-}];
+const GROUPS: [Group; 2] = [
+    Group {
+        name: "core",
+        parts: &core::PARTS,
+        measure: core::rows,
+    },
+    Group {
+        name: "generator",
+        parts: &generator::PARTS,
+        measure: generator::rows,
+    },
+];
 
 /// Measures what is asked for.
 ///
@@ -152,6 +163,7 @@ mod tests {
         Options {
             only: only.iter().map(|&only| only.to_owned()).collect(),
             venvctl: PathBuf::new(),
+            generator: PathBuf::new(),
             samples: 5,
         }
     }
@@ -162,7 +174,8 @@ mod tests {
         assert!(options(&["core"]).wants("core", "verify"));
         assert!(options(&["core/verify"]).wants("core", "verify"));
         assert!(!options(&["core/verify"]).wants("core", "import"));
-        for unknown in ["cores", "core/x", "verify"] {
+        assert!(options(&["generator/0"]).wants("generator", "0"));
+        for unknown in ["cores", "core/x", "verify", "core/0"] {
             let error = run(&options(&[unknown]), &mut |_| ()).unwrap_err().to_string();
             assert!(error.contains("core/verify"), "{error}");
         }

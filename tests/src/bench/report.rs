@@ -45,7 +45,12 @@ fn line(row: &Row) -> [String; 6] {
         peers.join(", "),
         row.ratio.map_or_else(String::new, |ratio| format!("{ratio:.3}")),
         goal,
-        if row.holds { "yes" } else { "NO" }.to_owned(),
+        match (row.holds, row.goal.or(row.limit)) {
+            (_, None) => "",
+            (true, _) => "yes",
+            (false, _) => "NO",
+        }
+        .to_owned(),
     ]
 }
 

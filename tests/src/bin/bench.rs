@@ -1,7 +1,7 @@
 //! Takes the figures: `make bench [ONLY=core]`.
 //!
-//! `bench --venvctl PROGRAM [--only GROUP,GROUP] [--output FILE] [--samples N]`. The exit status says whether the figures
-//! could be taken, not whether all hold: that is in the table and in the file.
+//! `bench --venvctl PROGRAM --generator PROGRAM [--only GROUP,GROUP] [--output FILE] [--samples N]`. The exit status says
+//! whether the figures could be taken, not whether all hold: that is in the table and in the file.
 
 use std::env;
 use std::io::Write;
@@ -31,6 +31,7 @@ fn run(say: bench::Say<'_>) -> Result<()> {
     let mut options = Options {
         only: Vec::new(),
         venvctl: env::current_exe()?.with_file_name("venvctl"),
+        generator: env::current_exe()?.with_file_name("venvd-generator"),
         samples: 5,
     };
     let mut output = None;
@@ -40,6 +41,7 @@ fn run(say: bench::Say<'_>) -> Result<()> {
         match word.as_str() {
             "--only" => options.only = value.split(',').map(str::to_owned).collect(),
             "--venvctl" => options.venvctl = PathBuf::from(value).canonicalize().context("no venvctl")?,
+            "--generator" => options.generator = PathBuf::from(value).canonicalize().context("no generator")?,
             "--samples" => options.samples = value.parse().context("--samples needs a number")?,
             "--output" => output = Some(PathBuf::from(value)),
             _ => bail!("unknown option {word}"),
