@@ -4,14 +4,12 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::unistd::{AccessFlags, access};
 use venvd_app::in_force::{self, InForce, Why};
-use venvd_app::layout::VENV_DIRECTORIES;
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, Tag, VenvName};
-use venvd_fs::chain;
 
 use crate::args::Invocation;
 use crate::environment::absolute_entries;
@@ -43,7 +41,7 @@ pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath,
             })?
         }
     };
-    chain::check(layout.root(), &venv.bin()).map_err(|source| Error::UnsafeVenv {
+    layout.trusted(&venv.bin()).map_err(|source| Error::UnsafeVenv {
         venv: venv.name().clone(),
         source,
     })?;
@@ -82,8 +80,8 @@ pub(crate) fn command(layout: &Layout, invocation: &Invocation, path: &OsStr) ->
 /// Lists the tags of an app that are on this host. Only for a hint, so what can't be read is left out.
 fn tags(layout: &Layout, app: &AppName) -> Vec<Tag> {
     let mut tags = BTreeSet::new();
-    for base in VENV_DIRECTORIES {
-        let Ok(entries) = fs::read_dir(layout.on_disk(Path::new(base).join(app.as_str()))) else {
+    for base in layout.venv_directories() {
+        let Ok(entries) = fs::read_dir(layout.on_disk(base.join(app.as_str()))) else {
             continue;
         };
         for entry in entries.flatten() {
@@ -110,6 +108,7 @@ mod tests {
     use crate::args::RunAs;
     use std::env::join_paths;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
     use venvd_app::Record;
     use venvd_app::links::{self, Link};
     use venvd_fs::Root;
@@ -138,7 +137,7 @@ mod tests {
         }
 
         fn commit(&self, tag: &str) {
-            let venv = VenvPath::local(format!("nova:{tag}").parse().unwrap());
+            let venv = VenvPath::local(&self.layout(), format!("nova:{tag}").parse().unwrap());
             links::set(&self.layout(), Link::Committed, venv.name().app(), Some(&venv)).unwrap();
         }
 
@@ -193,7 +192,7 @@ mod tests {
         let host = Host::new();
         host.commit("2");
         let app = "nova".parse().unwrap();
-        let previous = VenvPath::local("nova:1".parse().unwrap());
+        let previous = VenvPath::local(&host.layout(), "nova:1".parse().unwrap());
         links::set(&host.layout(), Link::Previous, &app, Some(&previous)).unwrap();
         for (link, tag, minor) in [(Link::Committed, "2", "3.13"), (Link::Previous, "1", "3.11")] {
             let record = Record {

@@ -152,7 +152,7 @@ fn flips(layout: &Layout) -> Result<Vec<(AppName, PathBuf)>, venvd_fs::Error> {
 }
 
 fn is_in_force(layout: &Layout, app: &AppName, target: &std::path::Path) -> bool {
-    let asked = VenvPath::parse(target);
+    let asked = VenvPath::parse(layout, target);
     // A committed link that says nothing has nothing in force.
     asked.is_some() && asked == links::read(layout, Link::Committed, app).ok().flatten()
 }

@@ -118,7 +118,7 @@ fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
 
 /// Removes the runtime targets that a venvd left which was killed in the middle.
 fn remove_targets(layout: &Layout) {
-    let directory = layout.on_disk("/run/systemd/system");
+    let directory = layout.runtime_units();
     // Where it can't be listed there is nothing of ours.
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with("venvd-txn-")

@@ -84,7 +84,7 @@ fn is_readable(layout: &Layout, journal: &Journal, app: &AppName) -> anyhow::Res
 /// be open: its app is stuck, as the venv in force may be one that was never found healthy.
 fn clear_stale_markers(layout: &Layout, journal: &Journal, stuck: &mut Vec<String>) -> anyhow::Result<bool> {
     let (open, _) = journal.open()?;
-    let directory = layout.on_disk("/etc/venvd/pending");
+    let directory = layout.pending_markers();
     let entries = match fs::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -143,7 +143,7 @@ impl Request {
                 let name = VenvName::new(self.app.clone(), tag.clone())
                     .map_err(|error| Failure::new(Code::NO_SUCH_VENV, error.to_string()))?;
                 let found = VenvPath::find(layout, &name);
-                Ok(Some(found.unwrap_or_else(|| VenvPath::local(name))))
+                Ok(Some(found.unwrap_or_else(|| VenvPath::local(layout, name))))
             }
             Ask::Follow(_) => Ok(links::read(layout, Link::Active, &self.app)?),
             Ask::Rollback => match links::read(layout, Link::Previous, &self.app)? {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     fn venv(tag: &str) -> VenvPath {
-        VenvPath::local(format!("nova:{tag}").parse().unwrap())
+        VenvPath::local(&Layout::new(Root::host()), format!("nova:{tag}").parse().unwrap())
     }
 
     #[test]

@@ -150,7 +150,7 @@ impl Place {
 }
 
 pub(crate) fn venv(tag: &str) -> VenvPath {
-    VenvPath::local(format!("nova:{tag}").parse().unwrap())
+    VenvPath::local(&Layout::new(Root::host()), format!("nova:{tag}").parse().unwrap())
 }
 
 /// What the distribution's unit runs.

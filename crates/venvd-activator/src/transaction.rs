@@ -121,17 +121,31 @@ pub fn now() -> u64 {
 }
 
 /// Returns what tells this boot from others; nothing where there is no /proc.
+///
+/// A user's units end with that user's manager, which may well be within one boot. It is the parent of all that it
+/// starts, and no other process begins at the same tick under the same number.
 #[must_use]
 pub fn boot_id(layout: &Layout) -> String {
-    fs::read_to_string(layout.on_disk("/proc/sys/kernel/random/boot_id"))
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    let read = |path: String| fs::read_to_string(layout.on_disk(path)).unwrap_or_default();
+    let boot = read("/proc/sys/kernel/random/boot_id".to_owned()).trim().to_owned();
+    if layout.scope() == venvd_app::Scope::System {
+        return boot;
+    }
+    let manager = std::os::unix::process::parent_id();
+    let stat = read(format!("/proc/{manager}/stat"));
+    format!("{boot} {manager} {}", start_of(&stat).unwrap_or_default())
+}
+
+/// Returns when a process started, of its `/proc/PID/stat`: field 22, behind a name that may hold anything, proc(5).
+fn start_of(stat: &str) -> Option<&str> {
+    const AFTER_NAME: usize = 22 - 3;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(AFTER_NAME)
 }
 
 /// The directory of transactions.
 #[derive(Debug, Clone)]
 pub struct Journal {
+    layout: Layout,
     directory: PathBuf,
 }
 
@@ -143,8 +157,8 @@ pub enum JournalError {
     Io(#[from] venvd_fs::Error),
     /// The file is not what venvd writes.
     #[error(
-        "{path:?} is not a transaction of this version of venvd; if an activation was open, look at the links in \
-         /etc/venvd, then move the file away"
+        "{path:?} is not a transaction of this version of venvd; if an activation was open, look at what \
+         `venvctl status` says is in force, then move the file away"
     )]
     Unreadable {
         /// The file.
@@ -153,6 +167,12 @@ pub enum JournalError {
         #[source]
         source: serde_json::Error,
     },
+    /// It is about venvs of somebody else.
+    #[error("{path:?} is a transaction of venvs that lie elsewhere; move the file away")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl Journal {
@@ -160,6 +180,7 @@ impl Journal {
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
         Self {
+            layout: layout.clone(),
             directory: layout.transactions(),
         }
     }
@@ -189,9 +210,15 @@ impl Journal {
         let Some(text) = atomic::read(&path)? else {
             return Ok(None);
         };
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| JournalError::Unreadable { path, source })
+        let transaction: Transaction = match serde_json::from_slice(&text) {
+            Ok(transaction) => transaction,
+            Err(source) => return Err(JournalError::Unreadable { path, source }),
+        };
+        let mut venvs = transaction.from.iter().chain(&transaction.to);
+        if venvs.any(|venv| !venv.is_of(&self.layout)) {
+            return Err(JournalError::Foreign { path });
+        }
+        Ok(Some(transaction))
     }
 
     /// Returns the transactions that have not ended, oldest first, and why others can't be read.
@@ -276,7 +303,7 @@ mod venv_path {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<VenvPath>, D::Error> {
         Option::<PathBuf>::deserialize(deserializer)?
-            .map(|path| VenvPath::parse(&path).ok_or_else(|| D::Error::custom(format!("{path:?} is no venv"))))
+            .map(|path| VenvPath::recorded(&path).ok_or_else(|| D::Error::custom(format!("{path:?} is no venv"))))
             .transpose()
     }
 }
@@ -305,8 +332,8 @@ pub(crate) mod tests {
                 timeout: Duration::from_secs(120),
             },
             state: State::default(),
-            from: Some(VenvPath::local("nova:1".parse().unwrap())),
-            to: VenvPath::parse(Path::new("/usr/lib/venvd/venvs/nova/2")),
+            from: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
+            to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
             asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
             switch: Some("enabled = true\n".to_owned()),
             settle: Duration::from_millis(300),

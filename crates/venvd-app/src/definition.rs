@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
+use crate::scope::Scope;
 use crate::value::{
     AbsolutePath, DistributionName, IndexUrl, Line, Location, ModuleName, Requirement, Span, SudoCommand, VariableName,
     VariableValue,
@@ -404,6 +405,32 @@ impl RawApp {
             return contradiction(&["health"], "`timeout` must be longer than `settle`");
         }
         Ok(app)
+    }
+}
+
+impl App {
+    /// Refuses what only the host's apps can have: a user's services run as that user, and nobody else's rights are his
+    /// to give.
+    pub(crate) fn fit(self, scope: Scope) -> Result<Self, Contradiction> {
+        if scope == Scope::System {
+            return Ok(self);
+        }
+        if self.user.is_some() {
+            return contradiction(&["user"], "a user's own services run as that user: take `user` out");
+        }
+        if !self.sudo.is_empty() {
+            return contradiction(
+                &["sudo"],
+                "sudo rules are the administrator's: no app of a user has any",
+            );
+        }
+        if self.rootwrap.is_some() {
+            return contradiction(
+                &["rootwrap"],
+                "rootwrap.conf is the administrator's: no app of a user changes it",
+            );
+        }
+        Ok(self)
     }
 }
 

@@ -144,7 +144,10 @@ impl fmt::Display for Why {
             ),
             Self::NoVenv => write!(formatter, "no venv was put in force yet"),
             Self::Off(Off::Definition) => write!(formatter, "its definition has it off"),
-            Self::Off(Off::Host) => write!(formatter, "/etc/venvd/venvd.toml has all apps off"),
+            Self::Off(Off::Host) => write!(
+                formatter,
+                "`enabled = false` in the settings (venvd.toml) has all apps off"
+            ),
             Self::Off(Off::KernelCommandLine) => write!(formatter, "the kernel command line has it off"),
         }
     }

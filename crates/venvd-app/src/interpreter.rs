@@ -52,7 +52,7 @@ pub(crate) fn unfit(layout: &Layout, record: &Record) -> Option<Unfit> {
     let missing = || Unfit::Missing {
         interpreter: interpreter.clone(),
     };
-    let real = match chain::check(layout.root(), interpreter) {
+    let real = match layout.trusted(interpreter) {
         Ok(real) => real,
         Err(chain::Error::Io(error)) if is_absence(&error.source) => return Some(missing()),
         Err(chain::Error::Loop { .. }) => return Some(missing()),

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use venvd_fs::{IoContext, atomic};
 
 use crate::Layout;
-use crate::layout::VENV_DIRECTORIES;
 use crate::name::{AppName, VenvName};
 
 /// Which of an app's links.
@@ -30,7 +29,7 @@ impl Link {
             Self::Committed => "committed",
             Self::Previous => "previous",
         };
-        layout.on_disk(format!("/etc/venvd/{directory}/{app}"))
+        layout.links(directory).join(app.as_str())
     }
 
     /// Returns where the record beside the link lies on disk, see [`crate::record`]. App names have no dot.
@@ -44,40 +43,63 @@ impl Link {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VenvPath {
     name: VenvName,
-    base: &'static str,
+    base: PathBuf,
 }
 
 impl VenvPath {
-    /// Returns the path of a venv that is built on this host.
+    /// Returns the path of a venv that is built here.
     #[must_use]
-    pub fn local(name: VenvName) -> Self {
+    pub fn local(layout: &Layout, name: VenvName) -> Self {
         Self {
             name,
-            base: VENV_DIRECTORIES[0],
+            base: layout.own_venvs(),
         }
     }
 
-    /// Returns the venv's path if one exists in any of the venv directories, the host's own first.
+    /// Returns the venv's path if one exists in any of the venv directories, those that are built here first.
     #[must_use]
     pub fn find(layout: &Layout, name: &VenvName) -> Option<Self> {
-        VENV_DIRECTORIES
-            .into_iter()
-            .map(|base| Self {
-                name: name.clone(),
-                base,
-            })
-            .find(|candidate| layout.on_disk(candidate.path()).is_dir())
+        let mut candidates = layout.venv_directories().iter().map(|base| Self {
+            name: name.clone(),
+            base: base.clone(),
+        });
+        candidates.find(|candidate| layout.on_disk(candidate.path()).is_dir())
     }
 
     /// Reads a link's target: `<venv directory>/<app>/<tag>` and nothing else.
     #[must_use]
-    pub fn parse(target: &Path) -> Option<Self> {
-        VENV_DIRECTORIES.into_iter().find_map(|base| {
+    pub fn parse(layout: &Layout, target: &Path) -> Option<Self> {
+        layout.venv_directories().iter().find_map(|base| {
             let mut parts = target.strip_prefix(base).ok()?.iter();
             let (app, tag) = (parts.next()?.to_str()?, parts.next()?.to_str()?);
             let name = VenvName::new(app.parse().ok()?, tag.parse().ok()?).ok()?;
+            let base = base.clone();
             parts.next().is_none().then_some(Self { name, base })
         })
+    }
+
+    /// Reads a path that was written down from [`VenvPath::path`], whoever's venvs they were; [`VenvPath::is_of`] says
+    /// whether it is one of a layout's.
+    #[must_use]
+    pub fn recorded(path: &Path) -> Option<Self> {
+        let tag = path.file_name()?.to_str()?.parse().ok()?;
+        let directory = path.parent()?;
+        let app = directory.file_name()?.to_str()?.parse().ok()?;
+        let name = VenvName::new(app, tag).ok()?;
+        let base = directory.parent()?.to_owned();
+        base.is_absolute().then_some(Self { name, base })
+    }
+
+    /// Returns whether it lies in one of a layout's venv directories.
+    #[must_use]
+    pub fn is_of(&self, layout: &Layout) -> bool {
+        layout.venv_directories().contains(&self.base)
+    }
+
+    /// Returns whether it comes with a package: it is nothing that is built, changed or removed here.
+    #[must_use]
+    pub fn is_packaged(&self, layout: &Layout) -> bool {
+        self.base != layout.own_venvs()
     }
 
     /// Returns the venv's name.
@@ -89,7 +111,7 @@ impl VenvPath {
     /// Returns the venv's directory, as a path of the host.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        Path::new(self.base).join(self.name.relative())
+        self.base.join(self.name.relative())
     }
 
     /// Returns the directory of its programs, as a path of the host.
@@ -107,8 +129,9 @@ pub enum LinkError {
     Io(#[from] venvd_fs::Error),
     /// It leads to something that is no tagged venv of this app.
     #[error(
-        "{link:?} leads to {target:?}, which is no venv of {app}; it must be /var/lib/venvd/venvs/{app}/TAG \
-         (`venvctl list {app}` shows the tags)"
+        "{link:?} leads to {target:?}, which is no venv of {app}; it must be {}/{app}/TAG \
+         (`venvctl list {app}` shows the tags)",
+        venvs.display()
     )]
     Foreign {
         /// The link, on disk.
@@ -117,6 +140,8 @@ pub enum LinkError {
         target: PathBuf,
         /// The app.
         app: AppName,
+        /// The directory of venvs.
+        venvs: PathBuf,
     },
 }
 
@@ -131,12 +156,13 @@ pub fn read(layout: &Layout, link: Link, app: &AppName) -> Result<Option<VenvPat
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("read the link", &path).map_err(LinkError::Io),
     };
-    match VenvPath::parse(&target) {
+    match VenvPath::parse(layout, &target) {
         Some(venv) if venv.name().app() == app => Ok(Some(venv)),
         _ => Err(LinkError::Foreign {
             link: path,
             target,
             app: app.clone(),
+            venvs: layout.own_venvs(),
         }),
     }
 }
@@ -161,12 +187,13 @@ mod tests {
 
     #[test]
     fn parses_tagged_directories_only() {
+        let layout = Layout::new(Root::at("/r"));
         for good in [
             "/var/lib/venvd/venvs/nova/29.2.0",
             "/usr/lib/venvd/venvs/nova/29.2.0/",
             "/var/lib/venvd/venvs//nova/1",
         ] {
-            assert!(VenvPath::parse(Path::new(good)).is_some(), "{good}");
+            assert!(VenvPath::parse(&layout, Path::new(good)).is_some(), "{good}");
         }
         for bad in [
             "/var/lib/venvd/venvs/nova",
@@ -178,7 +205,29 @@ mod tests {
             "/var/lib/venvd/venvs/Nova/1",
             "",
         ] {
-            assert!(VenvPath::parse(Path::new(bad)).is_none(), "{bad}");
+            assert!(VenvPath::parse(&layout, Path::new(bad)).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_user_has_venvs_of_his_own_and_those_of_packages_but_none_of_the_hosts() {
+        let user = crate::scope::UserPlaces {
+            config_home: "/home/alice/.config".into(),
+            data_home: "/home/alice/.local/share".into(),
+            runtime: "/run/user/1000".into(),
+            uid: 1000,
+        };
+        let layout = Layout::user(Root::host(), &user);
+        let own = VenvPath::parse(&layout, Path::new("/home/alice/.local/share/venvd/venvs/nova/1")).unwrap();
+        assert_eq!(own, VenvPath::local(&layout, "nova:1".parse().unwrap()));
+        assert!(!own.is_packaged(&layout));
+        let packaged = VenvPath::parse(&layout, Path::new("/usr/lib/venvd/venvs/nova/1")).unwrap();
+        assert!(packaged.is_packaged(&layout));
+        for foreign in [
+            "/var/lib/venvd/venvs/nova/1",
+            "/home/bob/.local/share/venvd/venvs/nova/1",
+        ] {
+            assert!(VenvPath::parse(&layout, Path::new(foreign)).is_none(), "{foreign}");
         }
     }
 
@@ -188,12 +237,12 @@ mod tests {
         let layout = Layout::new(Root::at(directory.path()));
         let app: AppName = "nova".parse().unwrap();
         assert!(read(&layout, Link::Committed, &app).unwrap().is_none());
-        let venv = VenvPath::local("nova:1".parse().unwrap());
+        let venv = VenvPath::local(&layout, "nova:1".parse().unwrap());
         set(&layout, Link::Committed, &app, Some(&venv)).unwrap();
         assert_eq!(read(&layout, Link::Committed, &app).unwrap(), Some(venv));
         set(&layout, Link::Committed, &app, None).unwrap();
         assert!(read(&layout, Link::Committed, &app).unwrap().is_none());
-        let other = VenvPath::local("glance:1".parse().unwrap());
+        let other = VenvPath::local(&layout, "glance:1".parse().unwrap());
         set(&layout, Link::Active, &app, Some(&other)).unwrap();
         assert!(matches!(
             read(&layout, Link::Active, &app),

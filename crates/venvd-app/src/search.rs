@@ -11,11 +11,9 @@ use venvd_fs::diagnose::Diagnostic;
 use venvd_fs::{IoContext, atomic, chain};
 
 use crate::definition::{App, RawApp};
-use crate::layout::{DEFINITION_DIRECTORIES, Layout};
+use crate::layout::Layout;
 use crate::name::AppName;
 use crate::settings::{RawSettings, Settings};
-
-const SETTINGS: &str = "/etc/venvd/venvd.toml";
 
 /// All that is declared on a host, and what is wrong with the rest.
 #[derive(Debug, Default)]
@@ -43,10 +41,12 @@ pub enum LoadError {
     #[error(transparent)]
     Unsafe(#[from] chain::Error),
     /// There is no such definition.
-    #[error("no app {app} is defined; a definition is a file {app}.toml in /etc/venvd/apps")]
+    #[error("no app {app} is defined; a definition is a file {app}.toml in {}", directory.display())]
     Unknown {
         /// The app asked for.
         app: AppName,
+        /// Where a definition would be.
+        directory: PathBuf,
     },
 }
 
@@ -86,7 +86,14 @@ pub fn load(layout: &Layout) -> Declared {
 pub fn load_app(layout: &Layout, app: &AppName) -> Result<App, LoadError> {
     match definition_files(layout)?.get(app.as_str()) {
         Some(path) => read_app(layout, app, path).map(|(definition, _)| definition),
-        None => Err(LoadError::Unknown { app: app.clone() }),
+        None => Err(unknown(layout, app)),
+    }
+}
+
+fn unknown(layout: &Layout, app: &AppName) -> LoadError {
+    LoadError::Unknown {
+        app: app.clone(),
+        directory: layout.definition_directories().last().cloned().unwrap_or_default(),
     }
 }
 
@@ -95,22 +102,23 @@ pub fn load_app(layout: &Layout, app: &AppName) -> Result<App, LoadError> {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
-    let mut files = fragments(layout, &[Path::new(SETTINGS).with_extension("toml.d")])?;
-    if layout.on_disk(SETTINGS).exists() {
-        files.insert(0, PathBuf::from(SETTINGS));
+    let main = layout.settings();
+    let mut files = fragments(layout, &[main.with_extension("toml.d")])?;
+    if layout.on_disk(&main).exists() {
+        files.insert(0, main.clone());
     }
     let (merged, _) = merge_files::<RawSettings>(layout, &files)?;
-    let raw: RawSettings = from_merged(merged, Path::new(SETTINGS))?;
+    let raw: RawSettings = from_merged(merged, &main)?;
     Ok(raw.into())
 }
 
 /// Returns the main file of each definition, as a path of the host; a masked one (empty, or `/dev/null`) is left out.
 fn definition_files(layout: &Layout) -> Result<BTreeMap<String, PathBuf>, venvd_fs::Error> {
     let mut files = BTreeMap::new();
-    for directory in DEFINITION_DIRECTORIES {
+    for directory in layout.definition_directories() {
         for name in toml_files(&layout.on_disk(directory))? {
             let stem = name.trim_end_matches(".toml").to_owned();
-            files.insert(stem, Path::new(directory).join(name));
+            files.insert(stem, directory.join(name));
         }
     }
     files.retain(|_, path| !is_masked(&layout.on_disk(&*path)));
@@ -123,9 +131,7 @@ fn definition_files(layout: &Layout) -> Result<BTreeMap<String, PathBuf>, venvd_
 /// When there is no definition, it is broken, or the copy can't be written.
 pub fn accept(layout: &Layout, app: &AppName) -> Result<(), LoadError> {
     let files = definition_files(layout)?;
-    let main = files
-        .get(app.as_str())
-        .ok_or_else(|| LoadError::Unknown { app: app.clone() })?;
+    let main = files.get(app.as_str()).ok_or_else(|| unknown(layout, app))?;
     // What is kept is what was found sound: the files are read once.
     let (_, merged) = read_app(layout, app, main)?;
     write_accepted(layout, app, &merged)
@@ -148,6 +154,7 @@ pub fn load_accepted(layout: &Layout, app: &AppName) -> Result<Option<App>, Load
         .remove(app.as_str())
         .unwrap_or_else(|| copy.clone());
     raw.resolve(app.clone(), source)
+        .and_then(|definition| definition.fit(layout.scope()))
         .map(Some)
         .map_err(|error| wrong(error.message))
 }
@@ -193,12 +200,14 @@ fn write_accepted(layout: &Layout, app: &AppName, merged: &Table) -> Result<(), 
 
 /// Returns what a definition means, and all of its files merged, as written.
 fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<(App, Table), LoadError> {
-    let directories = DEFINITION_DIRECTORIES.map(|directory| Path::new(directory).join(format!("{app}.toml.d")));
+    let fragment = |directory: &PathBuf| directory.join(format!("{app}.toml.d"));
+    let directories: Vec<_> = layout.definition_directories().iter().map(fragment).collect();
     let mut files = vec![main.to_owned()];
     files.extend(fragments(layout, &directories)?);
     let (merged, texts) = merge_files::<RawApp>(layout, &files)?;
     let raw: RawApp = from_merged(merged.clone(), main)?;
     raw.resolve(app.clone(), main.to_owned())
+        .and_then(|definition| definition.fit(layout.scope()))
         .map(|definition| (definition, merged))
         .map_err(|wrong| point_at(&texts, main, &wrong.key, &wrong.message).into())
 }
@@ -269,7 +278,7 @@ fn merge_files<T: DeserializeOwned>(layout: &Layout, files: &[PathBuf]) -> Resul
 }
 
 fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
-    let real = chain::check(layout.root(), path)?;
+    let real = layout.trusted(path)?;
     let on_disk = layout.on_disk(real);
     let bytes = atomic::read(&on_disk)?
         .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))

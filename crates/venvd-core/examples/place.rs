@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let manifest = Manifest::load(&from)?;
         let source = Tree::open(&from)?;
         let store = Store::open(&layout)?;
-        let target = VenvPath::local(format!("{}:other", manifest.app).parse()?);
+        let target = VenvPath::local(&layout, format!("{}:other", manifest.app).parse()?);
         let mut read = |file: &venvd_core::manifest::File| {
             let path = from.join(&file.path);
             std::fs::read(&path).at("read", &path).map_err(CoreError::from)

@@ -183,7 +183,7 @@ fn verdicts(layout: &Layout, asked: &Asked, venvs: &[VenvPath]) -> Result<BTreeM
     let usage = Usage::scan(layout, venvs)?;
     refuse_blind(&usage)?;
     let facts: Vec<Facts> = venvs.par_iter().map(|venv| Facts::of(layout, venv)).collect();
-    let ranks = facts::ranks(&facts);
+    let ranks = facts::ranks(layout, &facts);
     let verdicts = facts.iter().map(|facts| {
         let mut reasons = facts.reasons();
         if let Some(rank) = ranks.get(&facts.venv).filter(|rank| **rank <= asked.keep as usize) {

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::Serialize;
-use venvd_app::layout::VENV_DIRECTORIES;
 use venvd_app::search::{self, Declared};
 use venvd_app::{AppName, Layout};
 use venvd_fs::report;
@@ -116,7 +115,7 @@ pub fn examine(layout: &Layout, only: Option<&AppName>) -> Diagnosis {
     let venvs = match list::paths(layout, only) {
         Ok(venvs) => venvs,
         Err(error) => {
-            diagnosis.unreadable(VENV_DIRECTORIES[0], &error);
+            diagnosis.unreadable(layout.own_venvs().display().to_string(), &error);
             Vec::new()
         }
     };
@@ -149,17 +148,16 @@ fn settings(declared: &Declared, diagnosis: &mut Diagnosis) {
 }
 
 /// Returns the names in a directory of the host; none where it is not there.
-fn names(layout: &Layout, directory: &str, diagnosis: &mut Diagnosis) -> Vec<String> {
-    let on_disk = layout.on_disk(directory);
-    let entries = match std::fs::read_dir(&on_disk) {
+fn names(layout: &Layout, directory: &Path, diagnosis: &mut Diagnosis) -> Vec<String> {
+    let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
         Err(error) => {
             diagnosis.unreadable(
-                directory,
+                layout.root().on_host(directory).display().to_string(),
                 &venvd_fs::Error {
                     action: "list",
-                    path: on_disk,
+                    path: directory.to_owned(),
                     source: error,
                 },
             );

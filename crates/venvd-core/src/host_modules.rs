@@ -149,7 +149,7 @@ impl<'a> Host<'a> {
 
     /// Checks that nobody but root can change a module, on the way to it or in it.
     fn require_root(&self, target: &Path, seen: &mut BTreeSet<PathBuf>) -> Result<(), chain::Error> {
-        let real = chain::check(&self.root, target)?;
+        let real = chain::check(&self.root, chain::Owners::of_this_process(), target)?;
         let on_disk = self.root.join(&real);
         // A link may lead back up.
         if !seen.insert(real.clone()) {

@@ -79,7 +79,7 @@ pub fn install(layout: &Layout, request: &Request<'_>, progress: &mut dyn Progre
         Some(name) => name.clone(),
         None => source.manifest.name()?,
     };
-    let venv = VenvPath::local(name);
+    let venv = VenvPath::local(layout, name);
     let interpreter = source.interpreter(venv.name())?;
     let mut moved = relocate::move_to(&source.manifest, &venv, &mut |file| source.read(file))?;
     moved.manifest.created = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |elapsed| elapsed.as_secs());

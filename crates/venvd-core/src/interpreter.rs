@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
-use venvd_fs::{Root, chain};
+use venvd_fs::Root;
+use venvd_fs::chain::{self, Owners};
 
 /// Says what an interpreter is, see its own first lines.
 const SCRIPT: &str = include_str!("interpreter/probe.py");
@@ -101,7 +102,7 @@ impl Interpreter {
     /// # Errors
     /// When it is missing, not in root's hands alone, too old, or does not run.
     pub fn probe(path: &Path) -> Result<Self, ProbeError> {
-        let real = match chain::check(&Root::host(), path) {
+        let real = match chain::check(&Root::host(), Owners::of_this_process(), path) {
             Ok(real) => real,
             Err(chain::Error::Io(error)) if error.source.kind() == std::io::ErrorKind::NotFound => {
                 return Err(ProbeError::Missing { path: path.to_owned() });

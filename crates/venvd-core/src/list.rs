@@ -7,7 +7,6 @@ use std::path::Path;
 use rayon::prelude::*;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use venvd_app::layout::VENV_DIRECTORIES;
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, VenvName};
 use venvd_fs::{IoContext, atomic};
@@ -71,15 +70,15 @@ pub fn list(layout: &Layout, app: Option<&AppName>) -> Result<Vec<Listed>, Error
 /// When a directory can't be read.
 pub fn paths(layout: &Layout, app: Option<&AppName>) -> Result<Vec<VenvPath>, Error> {
     let mut paths = Vec::new();
-    for base in VENV_DIRECTORIES {
+    for base in layout.venv_directories() {
         let apps = match app {
             Some(app) => vec![app.to_string()],
             None => names(&layout.on_disk(base))?,
         };
         for app in apps {
-            let directory = Path::new(base).join(&app);
+            let directory = base.join(&app);
             for tag in names(&layout.on_disk(&directory))? {
-                paths.extend(VenvPath::parse(&directory.join(tag)));
+                paths.extend(VenvPath::parse(layout, &directory.join(tag)));
             }
         }
     }

@@ -137,13 +137,15 @@ pub fn check(layout: &Layout, venv: &VenvPath, needed: &[ProgramName]) -> Result
         });
     }
     // Before anything in it is believed.
-    chain::check(layout.root(), &venv.path().join(crate::manifest::PATH)).or_else(|source| match source {
-        chain::Error::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
-        source => Err(PreflightError::Unsafe {
-            venv: name.clone(),
-            source,
-        }),
-    })?;
+    layout
+        .trusted(&venv.path().join(crate::manifest::PATH))
+        .or_else(|source| match source {
+            chain::Error::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
+            source => Err(PreflightError::Unsafe {
+                venv: name.clone(),
+                source,
+            }),
+        })?;
     let manifest = Manifest::load(&directory).map_err(|source| PreflightError::NotSealed {
         venv: name.clone(),
         source,
@@ -217,7 +219,7 @@ fn check_program(layout: &Layout, venv: &VenvPath, program: &ProgramName) -> Res
     if !metadata.is_file() || metadata.mode() & 0o111 != 0o111 {
         return Err(missing(format!("{path:?} is no executable file")));
     }
-    chain::check(layout.root(), &on_host).map_err(|source| PreflightError::Unsafe {
+    layout.trusted(&on_host).map_err(|source| PreflightError::Unsafe {
         venv: venv.name().clone(),
         source,
     })?;

@@ -30,7 +30,7 @@ pub fn remove(layout: &Layout, name: &VenvName) -> Result<(), Error> {
     if fs::symlink_metadata(&directory).is_err() {
         return Err(Error::NoSuchVenv { venv: name.clone() });
     }
-    let reasons = collect::reasons_against_removal(layout, &VenvPath::local(name.clone()))?;
+    let reasons = collect::reasons_against_removal(layout, &VenvPath::local(layout, name.clone()))?;
     match reasons.into_iter().find_map(|reason| refusal(name, reason)) {
         Some(error) => Err(error),
         None => bury(layout, name),

@@ -84,7 +84,7 @@ pub fn repair(
     request: &Request<'_>,
     progress: &mut dyn Progress,
 ) -> Result<Repaired, Error> {
-    let venv = VenvPath::local(name.clone());
+    let venv = VenvPath::local(layout, name.clone());
     if !layout.venv(name).is_dir() {
         return Err(Error::NoSuchVenv { venv: name.clone() });
     }
@@ -287,7 +287,7 @@ impl Work<'_> {
             .map(|file| (file.blake3.as_str(), file.mode))
             .collect();
         for venv in list::paths(self.layout, None)? {
-            if venv == *self.venv || venv != VenvPath::local(venv.name().clone()) {
+            if venv == *self.venv || venv.is_packaged(self.layout) {
                 continue;
             }
             let directory = self.layout.on_disk(venv.path());

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use venvd_app::Layout;
-use venvd_fs::{IoContext, atomic, chain};
+use venvd_fs::{IoContext, atomic};
 
 use crate::error::Error;
 use crate::manifest;
@@ -70,7 +70,7 @@ impl Store {
         let (path, venvs) = (layout.store(), layout.venvs());
         atomic::create_directories(&path, 0o700)?;
         atomic::create_directories(&venvs, 0o755)?;
-        chain::check(layout.root(), &layout.root().on_host(&path))?;
+        layout.trusted(&layout.root().on_host(&path))?;
         let metadata = std::fs::symlink_metadata(&path).at("look at", &path)?;
         if metadata.mode() & 0o077 != 0 {
             // A listing would tell anybody what exactly runs here.

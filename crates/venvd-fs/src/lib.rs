@@ -1,7 +1,7 @@
 //! Files that must not be lost or hijacked.
 //!
 //! Everything venvd writes and root later believes goes through this crate: [`atomic`] for files that are there
-//! whole or not at all, [`chain`] for paths whose every component only root can change, [`beneath`] for trees that
+//! whole or not at all, [`chain`] for paths whose every component only trusted users can change, [`beneath`] for trees that
 //! somebody else filled, [`lock`] for one writer at a time, and [`Root`] for working below a directory other than `/`.
 //! [`diagnose`] shows what is wrong in a file to whoever wrote it.
 

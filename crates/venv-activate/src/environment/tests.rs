@@ -16,7 +16,10 @@ fn nova() -> Account {
 }
 
 fn venv() -> VenvPath {
-    VenvPath::local("nova:29.2.0".parse().unwrap())
+    VenvPath::local(
+        &venvd_app::Layout::new(venvd_fs::Root::host()),
+        "nova:29.2.0".parse().unwrap(),
+    )
 }
 
 /// What root's shell may have, and what must not arrive.

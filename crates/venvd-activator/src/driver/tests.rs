@@ -53,7 +53,7 @@ async fn a_healthy_venv_is_in_force_and_the_old_one_is_previous() {
         (Some("2".into()), Some("1".into()))
     );
     for (link, venv) in [(Link::Committed, "nova:2"), (Link::Previous, "nova:1")] {
-        let venv = VenvPath::local(venv.parse().unwrap());
+        let venv = VenvPath::local(&venvd_app::Layout::new(venvd_fs::Root::host()), venv.parse().unwrap());
         Record::load(&place.layout, link, &venv).unwrap();
     }
 

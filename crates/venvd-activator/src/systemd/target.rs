@@ -9,7 +9,7 @@ use venvd_fs::atomic;
 
 use crate::transaction::CapturedUnit;
 
-const REPORT: &str = "/run/systemd/generator/venvd-report.json";
+const REPORT: &str = "venvd-report.json";
 
 /// A target in `/run` that wants a set of units, gone when dropped.
 ///
@@ -28,7 +28,7 @@ impl RuntimeTarget {
         units: &[CapturedUnit],
     ) -> Result<Self, venvd_fs::Error> {
         let name = format!("venvd-txn-{transaction}-{number}.target");
-        let path = layout.on_disk("/run/systemd/system").join(&name);
+        let path = layout.runtime_units().join(&name);
         let units: Vec<_> = units.iter().map(|captured| captured.unit.as_str()).collect();
         let units = units.join(" ");
         let text = format!(
@@ -58,7 +58,7 @@ impl Drop for RuntimeTarget {
 ///
 /// The report is for people first, so whatever is not as expected in it counts as nothing said.
 pub(super) fn skipped(layout: &Layout, app: &AppName, unit: &UnitName) -> Option<String> {
-    let text = fs::read(layout.on_disk(REPORT)).ok()?;
+    let text = fs::read(layout.generated().join(REPORT)).ok()?;
     let report: Value = serde_json::from_slice(&text).ok()?;
     let units = report.get("apps")?.get(app.as_str())?.get("units")?;
     let template = template_of(unit);
@@ -106,7 +106,7 @@ mod tests {
             "b@.service": {"state": "skipped", "reason": "of the template"},
             "c.service": {"state": "skipped", "reason": "switched off by /etc/x"},
             "d.service": {"state": "exec"}}}}}"#;
-        atomic::write(&layout.on_disk(REPORT), report.as_bytes(), 0o644).unwrap();
+        atomic::write(&layout.generated().join(REPORT), report.as_bytes(), 0o644).unwrap();
         for (unit, expected) in [
             ("a.service", Some("no program")),
             ("b@1.service", Some("of the template")),

@@ -22,7 +22,7 @@ impl Host {
     }
 
     fn link(&self, link: Link, venv: &str, minor: &str) {
-        let venv = VenvPath::local(venv.parse().unwrap());
+        let venv = VenvPath::local(&self.layout, venv.parse().unwrap());
         let digits = minor.replace('.', "");
         let record = Record {
             venv: venv.name().clone(),

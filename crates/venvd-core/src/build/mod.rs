@@ -176,7 +176,7 @@ impl Bench<'_> {
                 lock
             }
         };
-        let venv = VenvPath::local(plan.name(settings, &lock)?);
+        let venv = VenvPath::local(self.layout, plan.name(settings, &lock)?);
         let install::Installation { left, builder } = self.fill(&lock)?;
         finish::finish(
             self,

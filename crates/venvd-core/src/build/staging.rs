@@ -87,8 +87,10 @@ fn prepare(layout: &Layout, app: &AppName) -> Result<(), Error> {
     let venvs = layout.venvs();
     atomic::create_directories(&venvs, 0o755)?;
     atomic::create_directories(&layout.staging(), 0o711)?;
-    chain::check(layout.root(), &layout.root().on_host(&venvs.join(app.as_str()))).or_else(missing_is_fine)?;
-    chain::check(layout.root(), &layout.root().on_host(&layout.staging()))?;
+    layout
+        .trusted(&layout.root().on_host(&venvs.join(app.as_str())))
+        .or_else(missing_is_fine)?;
+    layout.trusted(&layout.root().on_host(&layout.staging()))?;
     refuse_flag(
         &venvs,
         FsFlags::ST_NOEXEC,
@@ -96,7 +98,7 @@ fn prepare(layout: &Layout, app: &AppName) -> Result<(), Error> {
         "programs of a venv could not be started",
     )?;
     refuse_flag(
-        &layout.on_disk("/etc"),
+        &layout.configuration(),
         FsFlags::ST_RDONLY,
         "read-only",
         "locks and links could not be written",

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use venvd_app::definition::Builder;
-use venvd_fs::{Root, chain};
+use venvd_fs::Root;
+use venvd_fs::chain::{self, Owners};
 
 use super::Request;
 use super::confine::Confined;
@@ -80,7 +81,9 @@ impl Tools {
 
 /// Returns an installed uv that only root can have put there.
 fn installed_uv() -> Option<PathBuf> {
-    let ours = |place: &&str| chain::check(&Root::host(), Path::new(place)).is_ok_and(|path| path.is_file());
+    let ours = |place: &&str| {
+        chain::check(&Root::host(), Owners::of_this_process(), Path::new(place)).is_ok_and(|path| path.is_file())
+    };
     UV_PLACES.into_iter().find(ours).map(PathBuf::from)
 }
 

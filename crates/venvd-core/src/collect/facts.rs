@@ -5,7 +5,6 @@ use std::fs;
 use std::io;
 
 use serde::Deserialize;
-use venvd_app::layout::VENV_DIRECTORIES;
 use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::{AppName, Layout};
 use venvd_fs::{IoContext, atomic};
@@ -69,7 +68,7 @@ impl Facts {
             Ok(false) => {}
             Err(error) => reasons.push(unknown(&error)),
         }
-        if is_packaged(venv) {
+        if venv.is_packaged(layout) {
             reasons.push(Reason::Packaged);
         }
         let created = created(layout, venv);
@@ -89,10 +88,10 @@ impl Facts {
 }
 
 /// Returns which is each app's newest, second newest and so on, from 1, of those that were sealed here.
-pub(super) fn ranks(facts: &[Facts]) -> BTreeMap<VenvPath, usize> {
+pub(super) fn ranks(layout: &Layout, facts: &[Facts]) -> BTreeMap<VenvPath, usize> {
     let mut by_app: BTreeMap<&AppName, Vec<(u64, &VenvPath)>> = BTreeMap::new();
     for facts in facts {
-        if let (Ok(created), false) = (&facts.created, is_packaged(&facts.venv)) {
+        if let (Ok(created), false) = (&facts.created, facts.venv.is_packaged(layout)) {
             let entry = (*created, &facts.venv);
             by_app.entry(facts.venv.name().app()).or_default().push(entry);
         }
@@ -105,10 +104,6 @@ pub(super) fn ranks(facts: &[Facts]) -> BTreeMap<VenvPath, usize> {
         ranks.extend(ranked.map(|(index, (_, venv))| (venv.clone(), index + 1)));
     }
     ranks
-}
-
-fn is_packaged(venv: &VenvPath) -> bool {
-    !venv.path().starts_with(VENV_DIRECTORIES[0])
 }
 
 pub(super) fn is_pending(layout: &Layout, app: &AppName) -> Result<bool, venvd_fs::Error> {

@@ -78,7 +78,7 @@ fn asked(keep: u32) -> Asked {
 }
 
 fn local(name: &str) -> VenvPath {
-    VenvPath::local(name.parse().unwrap())
+    VenvPath::local(&Layout::new(Root::host()), name.parse().unwrap())
 }
 
 /// Returns the codes of a venv's reasons; none when it goes.

@@ -21,7 +21,7 @@ const LINKS: [(Link, &str, &str); 3] = [
 pub(super) fn linked(layout: &Layout, diagnosis: &mut Diagnosis) -> Vec<AppName> {
     let mut apps = Vec::new();
     for (_, directory, _) in LINKS {
-        let found = names(layout, &format!("/etc/venvd/{directory}"), diagnosis);
+        let found = names(layout, &layout.links(directory), diagnosis);
         // Records and accepted definitions lie there too; their names have a dot, which no app's has.
         apps.extend(found.iter().filter_map(|name| name.parse().ok()));
     }
@@ -106,11 +106,11 @@ fn record(layout: &Layout, venv: &VenvPath, diagnosis: &mut Diagnosis) {
 
 /// Looks for held venvs that do not exist.
 pub(super) fn held(layout: &Layout, only: Option<&AppName>, diagnosis: &mut Diagnosis) {
-    for app in names(layout, "/etc/venvd/held", diagnosis) {
+    for app in names(layout, &layout.held_venvs(), diagnosis) {
         if only.is_some_and(|only| only.as_str() != app) {
             continue;
         }
-        for tag in names(layout, &format!("/etc/venvd/held/{app}"), diagnosis) {
+        for tag in names(layout, &layout.held_venvs().join(&app), diagnosis) {
             let Ok(venv) = format!("{app}:{tag}").parse::<VenvName>() else {
                 continue;
             };

@@ -18,7 +18,7 @@ const FEW_FILES: u64 = 50_000;
 
 pub(super) fn examine(layout: &Layout, diagnosis: &mut Diagnosis) {
     let venvs = nearest(layout.venvs());
-    let etc = nearest(layout.on_disk("/etc/venvd"));
+    let etc = nearest(layout.configuration());
     flags(layout, &venvs, FsFlags::ST_NOEXEC, diagnosis);
     flags(layout, &venvs, FsFlags::ST_RDONLY, diagnosis);
     flags(layout, &etc, FsFlags::ST_RDONLY, diagnosis);

@@ -84,7 +84,7 @@ fn each_thing_that_is_wrong_is_told_with_what_to_do() {
         (
             "a link to a venv that is gone",
             |host| {
-                let gone = VenvPath::local("demo:0".parse().unwrap());
+                let gone = VenvPath::local(&host.layout, "demo:0".parse().unwrap());
                 links::set(&host.layout, Link::Previous, gone.name().app(), Some(&gone)).unwrap();
             },
             &["Wrong demo dangling-link"],

@@ -57,7 +57,7 @@ fn in_hands_of_root(
     let site = format!("lib/python{}/site-packages", manifest.python.minor);
     let mut safe = true;
     for inner in [crate::manifest::PATH, "bin", site.as_str()] {
-        match chain::check(layout.root(), &venv.path().join(inner)) {
+        match layout.trusted(&venv.path().join(inner)) {
             Ok(_) => {}
             Err(chain::Error::Io(error)) if error.source.kind() == ErrorKind::NotFound => {
                 let advice = format!("`venvctl repair {}` puts back what is missing", venv.name());

@@ -50,7 +50,7 @@ impl Source {
             Ok(text) => text,
         };
         let manifest = Manifest::parse(&text).map_err(|error| foreign(error.to_string()))?;
-        let mut reasons = unsound(&manifest);
+        let mut reasons = unsound(layout, &manifest);
         if reasons.is_empty() {
             reasons = other_entries(&tree, &manifest).map_err(|error| foreign(report(&error)))?;
         }
@@ -58,7 +58,7 @@ impl Source {
             return Err(Error::Foreign { directory, reasons });
         }
         let host_path = layout.root().on_host(&directory);
-        let own = VenvPath::parse(&host_path).is_some() && chain::check(layout.root(), &host_path).is_ok();
+        let own = VenvPath::parse(layout, &host_path).is_some() && layout.trusted(&host_path).is_ok();
         Ok(Self { tree, manifest, own })
     }
 
@@ -89,11 +89,11 @@ impl Source {
 }
 
 /// Returns what is wrong with a manifest by itself.
-fn unsound(manifest: &Manifest) -> Vec<String> {
+fn unsound(layout: &Layout, manifest: &Manifest) -> Vec<String> {
     let mut reasons = Vec::new();
     match manifest.name() {
         Ok(name) => {
-            let findings = verify::manifest_of(&VenvPath::local(name), manifest);
+            let findings = verify::manifest_of(&VenvPath::local(layout, name), manifest);
             reasons.extend(findings.iter().map(ToString::to_string));
         }
         Err(error) => reasons.push(error.to_string()),
@@ -160,7 +160,7 @@ fn bad_link(manifest: &Manifest, link: &Link) -> Option<String> {
         Some(expected) if expected == *target => return None,
         Some(_) => format!("its link {path} leads to {target:?}"),
         None if manifest.host_modules.iter().any(|module| module.links.contains(path)) => {
-            match chain::check(&Root::host(), target) {
+            match chain::check(&Root::host(), chain::Owners::of_this_process(), target) {
                 Ok(_) if target.is_absolute() => return None,
                 Ok(_) => format!("its link {path} leads to {target:?}, which is no module of the host"),
                 Err(error) => format!("its link {path} leads to a module of the host: {}", report(&error)),

@@ -1,6 +1,11 @@
 use super::*;
 use crate::build::ORIGIN;
 
+/// A venv of the host.
+fn local(name: &str) -> VenvPath {
+    VenvPath::local(&venvd_app::Layout::new(venvd_fs::Root::host()), name.parse().unwrap())
+}
+
 const PYTHON: &str = "/var/lib/venvd/venvs/nova/1/bin/python";
 
 fn rewrite(text: &str) -> Option<String> {
@@ -90,7 +95,7 @@ fn a_tree_gets_its_own_files_and_says_what_changed() {
         ("bin/nova", "#!/dev/shm/venvd/venv/bin/python\n"),
         ("bin/tool", "#!/bin/sh\n"),
     ]);
-    let venv = VenvPath::local("nova:1".parse().unwrap());
+    let venv = local("nova:1");
     let placed = relocate(tree.path(), &venv, &interpreter).unwrap();
     assert_eq!(placed, [PathBuf::from("bin/nova")].into());
     write_own_files(tree.path(), &venv, &interpreter).unwrap();
@@ -109,7 +114,7 @@ fn a_tree_gets_its_own_files_and_says_what_changed() {
 #[test]
 fn activate_works_in_a_shell_and_undoes_itself() {
     let (tree, interpreter) = tree(&[]);
-    write_own_files(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+    write_own_files(tree.path(), &local("nova:1"), &interpreter).unwrap();
     let script = "set -e; PATH=/usr/bin:/bin; . \"$1\"/bin/activate; echo \"$PATH $VIRTUAL_ENV\"; deactivate; \
                   echo \"$PATH ${VIRTUAL_ENV-none}\"";
     let output = std::process::Command::new("/bin/sh")
@@ -133,7 +138,7 @@ fn what_still_leads_elsewhere_is_refused() {
         ("SITE/tool.egg-link", "/home/me/src\n".to_owned()),
     ] {
         let (tree, interpreter) = tree(&[(name, &text)]);
-        let error = relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap_err();
+        let error = relocate(tree.path(), &local("nova:1"), &interpreter).unwrap_err();
         assert_eq!(error.code(), "relocation", "{name}: {error}");
     }
 }
@@ -199,7 +204,7 @@ fn programs_are_written_from_their_declaration_whoever_installed() {
     ];
     let read = texts.map(|text| {
         let (tree, interpreter) = tree(&[("bin/demo", text), demo, ("bin/sub/tool", "#!python\n")]);
-        let placed = relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+        let placed = relocate(tree.path(), &local("nova:1"), &interpreter).unwrap();
         assert_eq!(placed, ["bin/demo", "bin/sub/tool"].map(PathBuf::from).into());
         fs::read_to_string(tree.path().join("bin/demo")).unwrap()
     });
@@ -215,7 +220,7 @@ fn modes_of_programs_do_not_depend_on_the_installer() {
         ("bin/tool.bat", "rem\n"),
     ]);
     fs::set_permissions(tree.path().join("bin/elf"), fs::Permissions::from_mode(0o644)).unwrap();
-    relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap();
+    relocate(tree.path(), &local("nova:1"), &interpreter).unwrap();
     for (name, mode) in [("elf", 0o755), ("script", 0o755), ("tool.bat", 0o644)] {
         let path = tree.path().join("bin").join(name);
         assert_eq!(
@@ -243,7 +248,7 @@ fn a_program_of_another_python_is_refused() {
         &long,
     ] {
         let (tree, interpreter) = tree(&[("bin/tool", text)]);
-        let error = relocate(tree.path(), &VenvPath::local("nova:1".parse().unwrap()), &interpreter).unwrap_err();
+        let error = relocate(tree.path(), &local("nova:1"), &interpreter).unwrap_err();
         assert_eq!(error.code(), "relocation", "{text}");
         assert!(error.to_string().contains("bin/tool"), "{error}");
     }
@@ -272,7 +277,7 @@ fn a_venv_is_the_same_as_if_it_was_made_for_its_place() {
     ];
     let make = |name: &str| {
         let (tree, interpreter) = tree(&files);
-        let venv = VenvPath::local(name.parse().unwrap());
+        let venv = local(name);
         let mut placed = relocate(tree.path(), &venv, &interpreter).unwrap();
         let installed = crate::record::update(tree.path(), &interpreter.site_packages(), &placed).unwrap();
         placed.extend(installed.placed.iter().cloned());

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, ffi::OsStr};
 
 use venvd_app::Layout;
-use venvd_app::layout::VENV_DIRECTORIES;
 use venvd_app::links::VenvPath;
 
 /// What proc(5) appends to the path of a file that has been removed. No tag has a blank.
@@ -27,7 +26,7 @@ struct Directory {
     /// With a slash at the end.
     prefix: Vec<u8>,
     /// As a path of the host.
-    base: &'static str,
+    base: PathBuf,
     /// Whether the path is that of this process; else of one whose root is the layout's.
     ours: bool,
 }
@@ -45,7 +44,7 @@ pub(super) struct View {
 impl Places {
     pub(super) fn new(layout: &Layout, proc: &Path, own: u32) -> Self {
         let mut directories = Vec::new();
-        for base in VENV_DIRECTORIES {
+        for base in layout.venv_directories() {
             let on_disk = layout.on_disk(base);
             // The kernel tells paths without links: /var/lib may be one.
             let real = fs::canonicalize(&on_disk).ok().filter(|real| *real != on_disk);
@@ -53,7 +52,7 @@ impl Places {
                 directories.push(Directory::new(&path, base, true));
             }
             if !layout.root().is_host() {
-                directories.push(Directory::new(Path::new(base), base, false));
+                directories.push(Directory::new(base, base, false));
             }
         }
         Self {
@@ -86,7 +85,7 @@ impl Places {
             let rest = path.strip_prefix(directory.prefix.as_slice())?;
             let mut parts = rest.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
             let relative = Path::new(OsStr::from_bytes(parts.next()?)).join(OsStr::from_bytes(parts.next()?));
-            let venv = VenvPath::parse(&Path::new(directory.base).join(&relative))?;
+            let venv = VenvPath::parse(&self.layout, &directory.base.join(&relative))?;
             let seen = Path::new(OsStr::from_bytes(&directory.prefix)).join(relative);
             self.is_ours(&venv, &seen, (directory, view)).then_some(venv)
         })
@@ -115,10 +114,14 @@ impl Places {
 }
 
 impl Directory {
-    fn new(path: &Path, base: &'static str, ours: bool) -> Self {
+    fn new(path: &Path, base: &Path, ours: bool) -> Self {
         let mut prefix = path.as_os_str().as_bytes().to_owned();
         prefix.push(b'/');
-        Self { prefix, base, ours }
+        Self {
+            prefix,
+            base: base.to_owned(),
+            ours,
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Host {
 }
 
 fn venv(tag: &str) -> VenvPath {
-    VenvPath::local(format!("nova:{tag}").parse().unwrap())
+    VenvPath::local(&Layout::new(Root::host()), format!("nova:{tag}").parse().unwrap())
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use venvd_app::Layout;
 use venvd_app::links::VenvPath;
-use venvd_fs::{chain, report};
+use venvd_fs::report;
 
 use super::Report;
 use super::finding::{Code, Finding};
@@ -21,7 +21,7 @@ const SCRIPT_START: u64 = 4 << 10;
 pub(crate) fn chain(layout: &Layout, venv: &VenvPath) -> Option<Finding> {
     // The venv itself is looked at with its tree.
     let parent = venv.path().parent().map(Path::to_owned).unwrap_or_default();
-    match chain::check(layout.root(), &parent) {
+    match layout.trusted(&parent) {
         Ok(real) if real == parent => None,
         Ok(real) => Some(Finding::general(
             Code::Chain,

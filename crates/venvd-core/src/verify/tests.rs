@@ -43,7 +43,7 @@ impl Host {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(Root::at(directory.path()));
-        let venv = VenvPath::local("demo:1".parse().unwrap());
+        let venv = local("demo:1");
         let mut host = Self {
             _directory: directory,
             layout,
@@ -194,7 +194,7 @@ fn a_venv_as_it_was_sealed_has_no_findings() {
 #[test]
 fn a_venv_that_is_not_there_is_an_error() {
     let host = Host::new();
-    let other = VenvPath::local("demo:2".parse().unwrap());
+    let other = local("demo:2");
     let error = verify(&host.layout, &other, Options::default(), &Silent).unwrap_err();
     assert_eq!(error.code(), "no-such-venv");
 }
@@ -550,7 +550,7 @@ fn finds_manifests_that_are_gone_broken_or_of_another_venv() {
 #[test]
 fn a_venv_that_was_moved_by_hand_runs_from_elsewhere() {
     let host = Host::new();
-    let moved = VenvPath::parse(Path::new("/usr/lib/venvd/venvs/demo/1")).unwrap();
+    let moved = VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/demo/1")).unwrap();
     let to = host.layout.on_disk(moved.path());
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::rename(host.path(""), &to).unwrap();
@@ -640,6 +640,11 @@ fn finds_host_modules_that_are_gone() {
 
 mod random;
 
+/// A venv of the host.
+fn local(name: &str) -> VenvPath {
+    VenvPath::local(&venvd_app::Layout::new(venvd_fs::Root::host()), name.parse().unwrap())
+}
+
 #[test]
 fn what_is_no_directory_is_a_finding_of_its_own() {
     let host = Host::new();
@@ -647,13 +652,13 @@ fn what_is_no_directory_is_a_finding_of_its_own() {
     fs::write(app.join("file"), "").unwrap();
     symlink("1", app.join("lnk")).unwrap();
     for (tag, said) in [("file", "is a file"), ("lnk", "is a symbolic link")] {
-        let venv = VenvPath::local(format!("demo:{tag}").parse().unwrap());
+        let venv = local(&format!("demo:{tag}"));
         let report = verify(&host.layout, &venv, Options::default(), &Silent).unwrap();
         assert_eq!(report.findings.len(), 1, "{report:?}");
         assert_eq!(report.findings[0].code, Code::NotSealed);
         assert!(report.findings[0].message.starts_with(said), "{report:?}");
     }
-    let nowhere = VenvPath::local("demo:nowhere".parse().unwrap());
+    let nowhere = local("demo:nowhere");
     assert!(verify(&host.layout, &nowhere, Options::default(), &Silent).is_err());
 }
 

@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::support::{self, Host, sha256};
 use venvd_app::Settings;
 use venvd_app::definition::Builder;
-use venvd_app::links::VenvPath;
 use venvd_core::build::{Outcome, Silent};
 use venvd_core::verify::{self, Options};
 use venvd_core::{Manifest, build, manifest};
@@ -36,7 +35,7 @@ fn assert_unharmed(host: &Host, user: u32) {
         user == NOBODY || !support::has_processes(user),
         "a process of user {user} is left"
     );
-    let venv = VenvPath::local("demo:1".parse().unwrap());
+    let venv = crate::support::local("demo:1");
     for _ in 0..2 {
         let report = verify::verify(&host.layout, &venv, Options::default(), &verify::Silent).unwrap();
         assert_eq!(report.findings, [], "the seal does not hold");

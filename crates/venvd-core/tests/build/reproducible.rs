@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::Host;
-use venvd_app::links::VenvPath;
 use venvd_core::build::{Outcome, Silent};
 use venvd_core::{Manifest, build};
 
@@ -87,7 +86,7 @@ fn nothing_of_where_when_and_by_whom_is_left() {
         uv(),
     );
 
-    let venv = VenvPath::local("demo:1".parse().unwrap());
+    let venv = crate::support::local("demo:1");
     let trees = [&one, &other].map(|host| host.layout.on_disk(venv.path()));
     let [first, second] = trees.each_ref().map(|tree| Manifest::load(tree).unwrap());
     if uv().is_some() {

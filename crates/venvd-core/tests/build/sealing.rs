@@ -11,7 +11,7 @@ use venvd_core::remove::remove;
 use venvd_core::{Manifest, build, preflight};
 
 fn sealed(host: &Host, tag: &str) -> (VenvPath, Manifest) {
-    let venv = VenvPath::local(format!("demo:{tag}").parse().unwrap());
+    let venv = crate::support::local(&format!("demo:{tag}"));
     let manifest = Manifest::load(&host.layout.on_disk(venv.path())).unwrap();
     (venv, manifest)
 }
@@ -301,7 +301,7 @@ fn preflight_tells_what_is_wrong() {
     host.write("/lock.txt", &host.demo("1.0"));
     host.declare("lock = \"/lock.txt\"");
     host.build(Some("1")).unwrap();
-    let venv = VenvPath::local("demo:1".parse().unwrap());
+    let venv = crate::support::local("demo:1");
     let directory = host.layout.on_disk(venv.path());
     let program = |name: &str| [name.parse().unwrap()];
     let code = |needed: &str| {
@@ -335,7 +335,7 @@ fn preflight_tells_what_is_wrong() {
     assert_eq!(host.build(Some("1")).unwrap_err().code(), "not-sealed");
     fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o775)).unwrap();
     assert_eq!(code("demo"), "unsafe-owner");
-    let absent = VenvPath::local("demo:absent".parse().unwrap());
+    let absent = crate::support::local("demo:absent");
     assert_eq!(
         preflight::check(&host.layout, &absent, &[]).unwrap_err().code(),
         "no-such-venv"

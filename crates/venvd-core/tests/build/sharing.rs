@@ -19,7 +19,7 @@ use venvd_core::{Error, remove};
 const SITE: &str = "lib/python3.11/site-packages";
 
 fn venv(tag: &str) -> VenvPath {
-    VenvPath::local(format!("demo:{tag}").parse().unwrap())
+    crate::support::local(&format!("demo:{tag}"))
 }
 
 fn directory(host: &Host, tag: &str) -> PathBuf {

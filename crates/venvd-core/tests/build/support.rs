@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
+use venvd_app::links::VenvPath;
 use venvd_app::{Layout, Settings, search};
 use venvd_core::build::{Built, Request, Silent};
 use venvd_core::{Error, build};
@@ -198,4 +199,9 @@ pub(crate) fn has_processes(user: u32) -> bool {
     processes
         .filter(|metadata| metadata.is_dir())
         .any(|metadata| metadata.uid() == user)
+}
+
+/// A venv of the host.
+pub(crate) fn local(name: &str) -> VenvPath {
+    VenvPath::local(&venvd_app::Layout::new(venvd_fs::Root::host()), name.parse().unwrap())
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use venvd_app::in_force;
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, UserName, search};
-use venvd_fs::{atomic, chain};
+use venvd_fs::atomic;
 
 use super::{Planner, Warning};
 use crate::Error;
@@ -58,7 +58,7 @@ impl Planner<'_> {
                 continue;
             }
             match in_force::of_links(self.layout, &name).map(|found| found.venv) {
-                Ok(Some(venv)) => match chain::check(self.layout.root(), &venv.path().join("bin")) {
+                Ok(Some(venv)) => match self.layout.trusted(&venv.path().join("bin")) {
                     Ok(_) => drop(found.insert(name, vec![venv])),
                     Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
                 },

@@ -132,7 +132,7 @@ impl Host {
 }
 
 fn venv(app: &str, tag: &str) -> VenvPath {
-    VenvPath::local(format!("{app}:{tag}").parse().unwrap())
+    VenvPath::local(&Layout::new(Root::host()), format!("{app}:{tag}").parse().unwrap())
 }
 
 fn bin(tag: &str) -> String {

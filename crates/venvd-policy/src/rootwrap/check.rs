@@ -23,7 +23,7 @@ pub(crate) struct Checker<'a> {
 impl Checker<'_> {
     /// Returns where a path of the host leads, if only root can change anything on the way.
     pub(crate) fn path(&self, path: &Path) -> Result<PathBuf, Error> {
-        chain::check(self.layout.root(), path).map_err(|source| self.unsafe_path(source))
+        self.layout.trusted(path).map_err(|source| self.unsafe_path(source))
     }
 
     fn unsafe_path(&self, source: chain::Error) -> Error {
@@ -56,11 +56,13 @@ impl Checker<'_> {
     fn entry(&self, path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
         let uid = metadata.uid();
         let path = path.to_owned();
-        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        let owners = self.layout.owners();
+        if !owners.admit(uid) {
             return Err(self.unsafe_path(chain::Error::Owner {
                 component: path.clone(),
                 path,
                 uid,
+                owners,
             }));
         }
         if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 {
@@ -195,7 +197,7 @@ impl Checker<'_> {
         if !executable(&ours) {
             return None;
         }
-        let real = |path: &Path| chain::check(self.layout.root(), path).ok();
+        let real = |path: &Path| self.layout.trusted(path).ok();
         let theirs = system.iter().map(|directory| directory.join(program.as_str()));
         theirs
             .filter(|path| executable(path))

@@ -133,7 +133,9 @@ pub(crate) fn is_of(entry: &str, app: &AppName) -> bool {
 
 /// Returns the venv whose `bin` a directory is, if it is written as venvd writes it.
 pub(crate) fn venv_of(directory: &str) -> Option<VenvPath> {
-    let venv = VenvPath::parse(Path::new(directory.strip_suffix("/bin")?))?;
+    // Only the host's own apps have policies.
+    let host = venvd_app::Layout::new(venvd_fs::Root::host());
+    let venv = VenvPath::parse(&host, Path::new(directory.strip_suffix("/bin")?))?;
     (venv.path().join("bin").as_os_str() == directory).then_some(venv)
 }
 

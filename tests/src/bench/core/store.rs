@@ -116,7 +116,7 @@ pub(super) fn placing(site: &Site<'_>) -> Result<Row> {
     let source = site.host.directory(&site.venv);
     let manifest = site.host.manifest(&site.venv)?;
     let store = Store::open(&site.host.layout)?;
-    let to = VenvPath::local("nova:placed".parse()?);
+    let to = VenvPath::local(&site.host.layout, "nova:placed".parse()?);
     // Fixed in length, and so few that it is no matter which venv they are of.
     let mut read = |file: &venvd_core::manifest::File| Ok(fs::read(source.join(&file.path)).unwrap_or_default());
     // A new directory for each: ext4 takes no inode again that was freed a minute ago (`recently_deleted()`), and after

@@ -42,7 +42,7 @@ impl FreeUser {
                 continue;
             }
             // No app name begins with an underscore, so this is no app's lock.
-            let path = layout.on_disk(format!("/run/venvd/_builder-{uid}.lock"));
+            let path = layout.builder_lock(uid);
             let Some(taken) = Mark::take(path)? else {
                 continue;
             };
