@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use venvd_app::cmdline::Switch;
 use venvd_app::in_force::Why;
 use venvd_app::links::LinkError;
 use venvd_app::search::LoadError;
@@ -27,6 +28,15 @@ pub(crate) enum Error {
     Link(#[from] LinkError),
     #[error("{app} has no venv in force; `venvctl activate {app}:TAG` puts one there{}", tags_there(.tags))]
     NothingInForce { app: AppName, tags: Vec<Tag> },
+    #[error(
+        "{app} is off for this boot: the kernel command line has `{switch}`, so the distribution's services run; \
+         `venv-activate {app}:TAG …` uses a venv all the same{}", tags_there(.tags)
+    )]
+    OffForThisBoot {
+        app: AppName,
+        switch: Switch,
+        tags: Vec<Tag>,
+    },
     #[error("no venv of {app} can be used: {why}")]
     NoneCanRun { app: AppName, why: Box<Why> },
     #[error("there is no venv {venv}{}", tags_there(.tags))]

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::unistd::{AccessFlags, access};
+use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, InForce, Why};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, Tag, VenvName};
@@ -19,20 +20,7 @@ use crate::error::Error;
 pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath, Error> {
     let app = &invocation.app;
     let venv = match &invocation.tag {
-        None => {
-            // The same that the app's units run from.
-            let InForce { venv, why, .. } = in_force::of_links(layout, app)?;
-            venv.ok_or_else(|| match why {
-                Why::Distribution { .. } => Error::NoneCanRun {
-                    app: app.clone(),
-                    why: Box::new(why),
-                },
-                _ => Error::NothingInForce {
-                    app: app.clone(),
-                    tags: tags(layout, app),
-                },
-            })?
-        }
+        None => in_force(layout, app)?,
         Some(tag) => {
             let name = VenvName::new(app.clone(), tag.clone()).map_err(|error| Error::Usage(error.to_string()))?;
             VenvPath::find(layout, &name).ok_or_else(|| Error::NoSuchVenv {
@@ -46,6 +34,32 @@ pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath,
         source,
     })?;
     Ok(venv)
+}
+
+/// Returns the venv that the app's units run from at this boot. One that is off for good may be tried all the same; off
+/// for this boot means that the distribution's services run, and what the venv's programs would do to their data is not
+/// what somebody expects who types the name of the app alone.
+fn in_force(layout: &Layout, app: &AppName) -> Result<VenvPath, Error> {
+    let switch = Switch::of_this_boot(layout);
+    if !switch.admits(app) {
+        return Err(Error::OffForThisBoot {
+            app: app.clone(),
+            switch,
+            tags: tags(layout, app),
+        });
+    }
+    let InForce { venv, why, .. } = in_force::of_links(layout, app)?;
+    match (venv, why) {
+        (Some(venv), _) => Ok(venv),
+        (None, Why::NoVenv) => Err(Error::NothingInForce {
+            app: app.clone(),
+            tags: tags(layout, app),
+        }),
+        (None, why) => Err(Error::NoneCanRun {
+            app: app.clone(),
+            why: Box::new(why),
+        }),
+    }
 }
 
 /// Finds the command's file along `path`, in which the venv comes first. A name with a slash is a file already.
@@ -174,6 +188,26 @@ mod tests {
         host.commit("1");
         assert_eq!(host.venv(None).unwrap(), Path::new("/var/lib/venvd/venvs/nova/1"));
         assert_eq!(host.venv(Some("2")).unwrap(), Path::new("/var/lib/venvd/venvs/nova/2"));
+    }
+
+    #[test]
+    fn off_for_this_boot_means_the_tag_must_be_typed() {
+        let host = Host::new();
+        host.commit("1");
+        let cmdline = host.layout().on_disk("/proc/cmdline");
+        fs::create_dir_all(cmdline.parent().unwrap()).unwrap();
+        for (words, off) in [("venvd.enabled=nova", false), ("venvd.enabled=glance", true)] {
+            fs::write(&cmdline, words).unwrap();
+            assert_eq!(host.venv(None).is_err(), off, "{words}");
+            assert!(host.venv(Some("1")).is_ok());
+        }
+        let error = host.venv(None).unwrap_err();
+        assert_eq!(error.exit_code(), 125);
+        let text = error.to_string();
+        assert!(
+            text.contains("`venvd.enabled=glance`") && text.ends_with("there is 1, 2"),
+            "{text}"
+        );
     }
 
     #[test]

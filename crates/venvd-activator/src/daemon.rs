@@ -15,6 +15,7 @@ use crate::actor::Actor;
 use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::host::Host;
+use crate::policies;
 use crate::service::{Bus, Manager};
 use crate::systemd::{CALL_TIMEOUT, Systemd};
 use crate::transaction::Journal;
@@ -64,6 +65,7 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
     let work = async {
         actor.resume().await;
+        late_policies(layout).await;
         actor.follow(Cause::Boot).await;
         loop {
             status(&[NotifyState::Status("waiting for flips and requests")]);
@@ -83,6 +85,16 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         result = work => result,
         // What is open is in the journal, and the next venvd goes on with it.
         () = lost.wait() => bail!("the connection to the system bus is lost"),
+    }
+}
+
+/// At boot, some venvs may not have been mounted yet; by now all are.
+async fn late_policies(layout: &Layout) {
+    let layout = layout.clone();
+    match tokio::task::spawn_blocking(move || policies::follow(&layout)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("{error:#}"),
+        Err(error) => tracing::error!("a task of venvd broke off: {error}"),
     }
 }
 

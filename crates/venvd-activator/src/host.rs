@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-use venvd_app::in_force;
+use venvd_app::cmdline::Switch;
+use venvd_app::in_force::{self, InForce};
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
-use venvd_app::{App, AppName, Layout, ProgramName, Record};
+use venvd_app::{App, AppName, Layout, ProgramName, Record, interpreter};
 use venvd_bus::{Code, Kind};
 use venvd_core::preflight::{self, PreflightError};
 use venvd_fs::{atomic, report};
@@ -49,6 +50,15 @@ impl From<venvd_policy::Error> for Failure {
     }
 }
 
+/// Whether an app is on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct On {
+    /// By its own switch and the host's.
+    pub(crate) enabled: bool,
+    /// By the kernel command line, for this boot.
+    pub(crate) admitted: bool,
+}
+
 /// The files of a host.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
@@ -66,14 +76,20 @@ impl Host {
         &self.layout
     }
 
-    /// Returns an app, and whether it is on: its own switch and the host's.
+    /// Returns an app, and whether it is on.
     ///
     /// # Errors
     /// When its definition or the settings can't be used.
-    pub(crate) fn app(&self, app: &AppName) -> Result<(App, bool), Failure> {
-        let definition = search::load_app(&self.layout, app)?;
-        let on = definition.enabled && search::load_settings(&self.layout)?.enabled;
-        Ok((definition, on))
+    pub(crate) fn app(&self, app: &AppName) -> Result<(App, On), Failure> {
+        self.with_switches(search::load_app(&self.layout, app)?)
+    }
+
+    fn with_switches(&self, app: App) -> Result<(App, On), Failure> {
+        let on = On {
+            enabled: app.enabled && search::load_settings(&self.layout)?.enabled,
+            admitted: Switch::of_this_boot(&self.layout).admits(&app.name),
+        };
+        Ok((app, on))
     }
 
     /// As [`Host::app`], but with the definition that was accepted last where the files are broken: what is in force
@@ -81,12 +97,9 @@ impl Host {
     ///
     /// # Errors
     /// The first error, when there is no accepted one either.
-    pub(crate) fn app_in_force(&self, app: &AppName) -> Result<(App, bool), Failure> {
-        self.app(app).or_else(|failure| {
-            let accepted = search::load_accepted(&self.layout, app)?.ok_or(failure)?;
-            let on = accepted.enabled && search::load_settings(&self.layout)?.enabled;
-            Ok((accepted, on))
-        })
+    pub(crate) fn app_in_force(&self, app: &AppName) -> Result<(App, On), Failure> {
+        self.app(app)
+            .or_else(|failure| self.with_switches(search::load_accepted(&self.layout, app)?.ok_or(failure)?))
     }
 
     /// Checks all that can be known before something is changed.
@@ -173,7 +186,18 @@ impl Host {
     pub(crate) fn set_previous(&self, transaction: &Transaction) -> Result<(), Failure> {
         let (app, venv) = (&transaction.app, transaction.from.as_ref());
         let path = Link::Previous.record(&self.layout, app);
-        match venv.map(|venv| self.record(venv)) {
+        let record = venv.map(|venv| self.record(venv));
+        if let Some(Ok(record)) = &record
+            && let Some(unfit) = interpreter::unfit(&self.layout, record)
+            && self.has_way_back(app)
+        {
+            tracing::info!(
+                "{app}: {} is no way back, so previous stays as it is: {unfit}",
+                record.venv
+            );
+            return Ok(());
+        }
+        match record {
             Some(Ok(record)) => record.write(&path)?,
             // What was activated is in force and healthy; without this there is no fall-back at boot, that is all.
             Some(Err(failure)) => {
@@ -183,6 +207,13 @@ impl Host {
             None => drop(atomic::remove(&path)?),
         }
         Ok(links::set(&self.layout, Link::Previous, app, venv)?)
+    }
+
+    /// Returns whether the previous venv can run on this host, as far as is known.
+    fn has_way_back(&self, app: &AppName) -> bool {
+        let previous = links::read(&self.layout, Link::Previous, app).ok().flatten();
+        let record = previous.and_then(|venv| Record::load(&self.layout, Link::Previous, &venv).ok());
+        record.is_some_and(|record| interpreter::unfit(&self.layout, &record).is_none())
     }
 
     /// Returns the text of the fragment that turns an app on and off, to put it back.
@@ -232,14 +263,12 @@ impl Host {
             Admit::None => Vec::new(),
             // Before it is enabled, an app has no old rules that running units would need.
             Admit::Both => {
-                let old = transaction.from.iter().filter(|_| transaction.case.enabled);
-                let new = transaction
-                    .to
-                    .iter()
-                    .filter(|to| transaction.from.as_ref() != Some(to) || !transaction.case.enabled);
-                old.chain(new).cloned().collect()
+                let runs = transaction.from.clone().filter(|_| transaction.case.enabled);
+                let runs = runs.and_then(|from| what_runs(&self.layout, from));
+                let new = transaction.to.iter().filter(|to| runs.as_ref() != Some(to));
+                runs.iter().chain(new).cloned().collect()
             }
-            Admit::InForce if !on => Vec::new(),
+            Admit::InForce if !(on.enabled && on.admitted) => Vec::new(),
             // Not the committed one, where its interpreter has gone: the same that the generator writes into the units.
             Admit::InForce => in_force::of_links(&self.layout, &app.name)?.venv.into_iter().collect(),
         };
@@ -253,6 +282,15 @@ impl Host {
             venvd_policy::write(&self.layout, &app, &admitted)?;
         }
         Ok(())
+    }
+}
+
+/// Returns what units run where that venv is the committed one: itself, or what stands in for it because it can't run.
+pub(crate) fn what_runs(layout: &Layout, committed: VenvPath) -> Option<VenvPath> {
+    match in_force::of_links(layout, committed.name().app()) {
+        Ok(InForce { venv, why, .. }) if why.stands_in_for(&committed) => venv,
+        // Either nothing stands in for it, or the link says something else by now.
+        _ => Some(committed),
     }
 }
 
@@ -338,13 +376,14 @@ mod tests {
         fs::write(&path, "user = \"nova\"\n").unwrap();
         transaction.case.kind = Kind::Enable;
         host.set_switch(&transaction, Side::New).unwrap();
-        assert!(host.app(&app).unwrap().1, "the definition says so now");
+        let enabled = |app: (App, On)| app.1.enabled;
+        assert!(enabled(host.app(&app).unwrap()), "the definition says so now");
         fs::write(path, "usr = \"nova\"\n").unwrap();
         assert!(host.app(&app).is_err());
-        assert!(host.app_in_force(&app).unwrap().1, "what was accepted goes on");
+        assert!(enabled(host.app_in_force(&app).unwrap()), "what was accepted goes on");
         transaction.case.kind = Kind::Disable;
         host.set_switch(&transaction, Side::New).unwrap();
-        assert!(!host.app_in_force(&app).unwrap().1, "and can be turned off");
+        assert!(!enabled(host.app_in_force(&app).unwrap()), "and can be turned off");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! - `watch`, `service`, `desk`, `request`: where requests come from
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
+//! - `policies`: sudoers and rootwrap.conf as this boot needs them
 
 mod actor;
 mod daemon;
@@ -14,6 +15,7 @@ mod driver;
 mod host;
 mod log;
 pub mod machine;
+mod policies;
 mod recover;
 mod request;
 mod service;
@@ -45,8 +47,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
     match arguments.as_slice() {
         [] => runtime.block_on(daemon::run(&layout)),
         [only] if only == "--recover" => runtime.block_on(recover::recover(&layout, recover::AtBoot)),
-        _ => {
-            bail!("usage: venvd [--recover]; both are started by systemd, see venvd.service and venvd-recover.service")
-        }
+        [only] if only == "--policies" => policies::follow(&layout),
+        _ => bail!(
+            "usage: venvd [--recover|--policies]; each is started by systemd, see venvd.service, venvd-recover.service \
+             and venvd-policy-boot.service"
+        ),
     }
 }

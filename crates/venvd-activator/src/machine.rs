@@ -19,6 +19,10 @@ pub struct Case {
     pub kind: Kind,
     /// Whether the app is enabled.
     pub enabled: bool,
+    /// Whether the kernel command line leaves it so for this boot. Where it does not, units and policies are the
+    /// distribution's until the next boot, and only links and switch move.
+    #[serde(default = "admitted")]
+    pub admitted: bool,
     /// Whether a venv was in force.
     pub from: bool,
     /// Whether one is asked for.
@@ -29,6 +33,11 @@ pub struct Case {
     pub rollback: Rollback,
     /// How long the units may take until they are healthy.
     pub timeout: Duration,
+}
+
+/// What the journals of older versions mean.
+fn admitted() -> bool {
+    true
 }
 
 /// What happens when the units are not healthy.
@@ -391,6 +400,7 @@ fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
         Kind::Enable => !case.enabled && case.to,
         Kind::Disable => case.enabled && case.from,
     };
+    let in_force_after = in_force_after && case.admitted;
     if case.kind != Kind::Disable && case.to {
         effects.push(Effect::SetActive(Side::New));
     }

@@ -9,7 +9,7 @@ use venvd_app::{AppName, Tag, VenvName};
 use venvd_bus::{Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
 
-use crate::host::Host;
+use crate::host::{Host, On};
 use crate::machine::{Case, Failure, Rollback, State};
 use crate::transaction::{Transaction, boot_id, now};
 
@@ -88,11 +88,11 @@ impl Request {
             Ask::Disable => host.app_in_force(&self.app),
             _ => host.app(&self.app),
         };
-        let (health, enabled) = match app {
-            Ok((app, enabled)) => (app.health, enabled),
+        let (health, on) = match app {
+            Ok((app, on)) => (app.health, on),
             Err(failure) => {
                 object(failure);
-                (Health::default(), false)
+                (Health::default(), On::default())
             }
         };
         let switch = host.switch(&self.app).unwrap_or_else(|failure| {
@@ -101,7 +101,8 @@ impl Request {
         });
         let case = Case {
             kind: self.kind(),
-            enabled,
+            enabled: on.enabled,
+            admitted: on.admitted,
             from: from.is_some(),
             to: to.is_some(),
             same: to == from,

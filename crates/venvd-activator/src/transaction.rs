@@ -325,6 +325,7 @@ pub(crate) mod tests {
             case: Case {
                 kind: Kind::Activate,
                 enabled: true,
+                admitted: true,
                 from: true,
                 to: true,
                 same: false,

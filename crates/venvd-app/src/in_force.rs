@@ -122,6 +122,17 @@ impl InForce {
     }
 }
 
+impl Why {
+    /// Returns whether something else is in force instead of this committed venv, which can't run.
+    #[must_use]
+    pub fn stands_in_for(&self, venv: &VenvPath) -> bool {
+        match self {
+            Self::FellBackToPrevious { committed, .. } | Self::Distribution { committed, .. } => committed == venv,
+            Self::Committed | Self::NoVenv | Self::Off(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -44,7 +44,8 @@ pub enum Unfit {
 /// Returns why the venv of `record` can't run here, if that can be seen in `/usr`.
 ///
 /// An interpreter elsewhere may lie on a file system that is not mounted yet; nothing is said about it.
-pub(crate) fn unfit(layout: &Layout, record: &Record) -> Option<Unfit> {
+#[must_use]
+pub fn unfit(layout: &Layout, record: &Record) -> Option<Unfit> {
     let interpreter = &record.interpreter;
     if !interpreter.starts_with("/usr") || is_not_mounted(layout, interpreter) {
         return None;

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use venvd_bus::{JobReport, Outcome};
+use venvd_app::Layout;
+use venvd_app::cmdline::Switch;
+use venvd_bus::{JobReport, Kind, Outcome};
+use venvd_fs::Root;
 
 use crate::client::{self, Request};
 use crate::failure::Failure;
@@ -14,6 +17,14 @@ pub(super) fn run(request: &Request, json: bool) -> Result<ExitCode, Failure> {
     let mut stages = Stages::new();
     let report = client::run(request, &mut |report| stages.show(report))?;
     let outcome = report.result.unwrap_or(Outcome::Failed);
+    let switch = Switch::of_this_boot(&Layout::new(Root::host()));
+    if outcome == Outcome::Done && report.kind != Kind::Disable && !switch.admits(&report.app) {
+        output::say(&format!(
+            "venvctl: {} is off for this boot, since the kernel command line has `{switch}`: what is said below begins with \
+             the next one",
+            report.app
+        ));
+    }
     if json || outcome == Outcome::Done {
         output::show(&report, json, done)?;
     } else {
@@ -23,7 +34,6 @@ pub(super) fn run(request: &Request, json: bool) -> Result<ExitCode, Failure> {
 }
 
 fn done(report: &JobReport) -> String {
-    use venvd_bus::Kind;
     let app = &report.app;
     let venv = report
         .to

@@ -7,6 +7,7 @@ fn case(kind: Kind) -> Case {
     Case {
         kind,
         enabled: kind != Kind::Enable,
+        admitted: true,
         from: true,
         to: kind != Kind::Disable,
         same: false,
@@ -92,6 +93,10 @@ fn ways_forward() {
         enabled: false,
         ..case(Kind::Disable)
     };
+    let off_at_boot = |kind| Case {
+        admitted: false,
+        ..case(kind)
+    };
     let ends = [WritePolicies(Admit::InForce), ClearPending];
     let table: Vec<(&str, Case, Captured, Vec<Effect>)> = vec![
         (
@@ -105,6 +110,37 @@ fn ways_forward() {
                 SetPrevious,
                 ends[0],
             ],
+        ),
+        (
+            "off for this boot: only the links move",
+            off_at_boot(Kind::Activate),
+            Captured::Nothing,
+            vec![
+                Check,
+                SetActive(Side::New),
+                SetCommitted(Side::New),
+                SetPrevious,
+                ends[0],
+            ],
+        ),
+        (
+            "off for this boot, and now on: for the next one",
+            off_at_boot(Kind::Enable),
+            Captured::Nothing,
+            vec![
+                Check,
+                SetActive(Side::New),
+                SetSwitch(Side::New),
+                SetCommitted(Side::New),
+                SetPrevious,
+                ends[0],
+            ],
+        ),
+        (
+            "off for this boot, and now for good",
+            off_at_boot(Kind::Disable),
+            Captured::Nothing,
+            vec![Check, SetSwitch(Side::New), ends[0]],
         ),
         (
             "first: no previous",

@@ -22,6 +22,7 @@ use self::jobs::{Ended, Jobs, Lost};
 use self::proxies::ManagerProxy;
 use self::settle::{Expected, Verdict, Window, hint};
 use self::target::RuntimeTarget;
+use crate::host::what_runs;
 use crate::machine::{Failure, Side};
 use crate::transaction::{CapturedUnit, Transaction};
 use crate::units::Units;
@@ -143,7 +144,7 @@ impl Systemd {
 
     /// Returns the units that must be up, and what they must run, on that side.
     async fn expected(&self, transaction: &Transaction, side: Side) -> Result<Vec<Expected>, Failure> {
-        let tag = tag_of(transaction, side);
+        let tag = tag_of(&self.layout, transaction, side);
         let units = match tag {
             Some(_) => self.followers(transaction).await?,
             None => transaction.captured.clone(),
@@ -228,13 +229,15 @@ fn target_of(app: &AppName) -> String {
     format!("venvd-{app}.target")
 }
 
-/// Returns the tag that units run on that side, if the app is on there.
-fn tag_of(transaction: &Transaction, side: Side) -> Option<Tag> {
+/// Returns the tag that units run on that side, if the app is on there: that of its venv, or of what the generator put
+/// in its place because it can't run.
+fn tag_of(layout: &Layout, transaction: &Transaction, side: Side) -> Option<Tag> {
     let (on, venv) = match side {
         Side::New => (transaction.case.kind != Kind::Disable, &transaction.to),
         Side::Old => (transaction.case.enabled, &transaction.from),
     };
-    venv.as_ref().filter(|_| on).map(|venv| venv.name().tag().clone())
+    let venv = venv.clone().filter(|_| on)?;
+    Some(what_runs(layout, venv)?.name().tag().clone())
 }
 
 fn unanswered(what: &str, error: &zbus::Error) -> Failure {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use venvd_app::in_force;
+use venvd_app::cmdline::Switch;
+use venvd_app::in_force::{self, Switches};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, UserName, search};
 use venvd_fs::atomic;
@@ -48,16 +49,19 @@ impl Planner<'_> {
         warnings: &mut Vec<Warning>,
     ) -> Result<BTreeMap<AppName, Vec<VenvPath>>, Error> {
         let declared = search::load(self.layout);
+        let switches = Switches {
+            host: declared.settings.enabled,
+            kernel: Switch::of_this_boot(self.layout),
+        };
         let installed = self.installed(user)?;
         // Whose definition or link can't be read keeps what it has: an error elsewhere must not stop its service.
         let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
         let mut found = BTreeMap::new();
         for (name, other) in declared.apps {
-            let counts = declared.settings.enabled && other.enabled && !other.sudo.is_empty();
-            if name == self.app.name || !counts || other.user.as_ref() != Some(user) {
+            if name == self.app.name || other.sudo.is_empty() || other.user.as_ref() != Some(user) {
                 continue;
             }
-            match in_force::of_links(self.layout, &name).map(|found| found.venv) {
+            match in_force::of_app(self.layout, &other, &switches).map(|in_force| in_force.venv) {
                 Ok(Some(venv)) => match self.layout.trusted(&venv.path().join("bin")) {
                     Ok(_) => drop(found.insert(name, vec![venv])),
                     Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
