@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+mod unit;
+
+use unit::RawUnit;
+
 use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
 use crate::scope::Scope;
@@ -47,7 +51,8 @@ impl App {
     pub fn needed_programs(&self) -> BTreeSet<ProgramName> {
         let of_units = self.units.values().flat_map(|unit| match &unit.kind {
             UnitKind::Spliced(programs) => programs.clone(),
-            UnitKind::Exec(exec) | UnitKind::Whole(Whole { exec, .. }) => bare_program(exec).into_iter().collect(),
+            UnitKind::Exec(exec) => bare_program(exec).into_iter().collect(),
+            UnitKind::Whole(whole) => whole.exec.iter().filter_map(|exec| bare_program(exec)).collect(),
             UnitKind::Environment => Vec::new(),
         });
         of_units
@@ -135,11 +140,14 @@ pub enum UnitKind {
 /// A unit written by venvd.
 #[derive(Debug, Clone)]
 pub struct Whole {
-    /// Its command line.
-    pub exec: Line,
+    /// Its command line; only a service has one.
+    pub exec: Option<Line>,
     /// Section, key, values, passed through.
-    pub sections: BTreeMap<Section, BTreeMap<String, Vec<String>>>,
+    pub sections: Sections,
 }
+
+/// Section, key, values.
+pub type Sections = BTreeMap<Section, BTreeMap<String, Vec<String>>>;
 
 /// A section of a unit file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +156,10 @@ pub enum Section {
     Unit,
     /// `[Service]`
     Service,
+    /// `[Socket]`
+    Socket,
+    /// `[Timer]`
+    Timer,
     /// `[Install]`
     Install,
 }
@@ -250,68 +262,6 @@ struct RawBuild {
 #[expect(dead_code, reason = "read only to be validated, then refused")]
 struct RawBundle {
     from: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawUnit {
-    programs: Option<Vec<ProgramName>>,
-    exec: Option<Line>,
-    environment: BTreeMap<VariableName, VariableValue>,
-    whole: bool,
-    restart: Option<RawRestart>,
-    #[serde(rename = "Unit")]
-    unit: Option<RawSection>,
-    #[serde(rename = "Service")]
-    service: Option<RawSection>,
-    #[serde(rename = "Install")]
-    install: Option<RawSection>,
-}
-
-type RawSection = BTreeMap<SectionKey, SectionValue>;
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum RawRestart {
-    Restart,
-    None,
-    Reload,
-}
-
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-struct SectionKey(String);
-
-impl TryFrom<String> for SectionKey {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            Ok(Self(text))
-        } else {
-            Err(format!("{text:?} is not a key of a unit file"))
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum SectionValue {
-    Flag(bool),
-    Number(i64),
-    One(Line),
-    Many(Vec<Line>),
-}
-
-impl SectionValue {
-    fn lines(self) -> Vec<String> {
-        match self {
-            // systemd.syntax(7): booleans are yes and no, among others.
-            Self::Flag(flag) => vec![if flag { "yes" } else { "no" }.to_owned()],
-            Self::Number(number) => vec![number.to_string()],
-            Self::One(line) => vec![line.to_string()],
-            Self::Many(lines) => lines.into_iter().map(|line| line.to_string()).collect(),
-        }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -431,69 +381,6 @@ impl App {
             );
         }
         Ok(self)
-    }
-}
-
-impl RawUnit {
-    fn resolve(self, unit: &UnitName) -> Result<Unit, Contradiction> {
-        let wrong = |message: &str| contradiction(&["units", unit.as_str()], message);
-        if unit.kind() != "service" {
-            return wrong("only .service units are supported yet");
-        }
-        if unit.as_str().starts_with("venvd")
-            || unit.as_str().starts_with("systemd-")
-            || unit.as_str().starts_with("dbus")
-        {
-            return wrong("venvd never touches its own units, systemd's or dbus's: an activation could not survive it");
-        }
-        let restart = match self.restart {
-            None => None,
-            Some(RawRestart::Restart) => Some(Restart::Restart),
-            Some(RawRestart::None) => Some(Restart::None),
-            Some(RawRestart::Reload) => {
-                return wrong("restart = \"reload\" needs pin = \"link\", which is not supported yet");
-            }
-        };
-        let sections = [
-            (Section::Unit, self.unit),
-            (Section::Service, self.service),
-            (Section::Install, self.install),
-        ];
-        let sections: BTreeMap<_, _> = sections
-            .into_iter()
-            .filter_map(|(kind, raw)| Some((kind, raw?)))
-            .collect();
-        if !self.whole && !sections.is_empty() {
-            return wrong("sections are for units with `whole = true`; use a drop-in of your own for existing ones");
-        }
-        let kind = match (self.whole, self.exec, self.programs) {
-            (_, Some(_), Some(_)) => return wrong("`exec` and `programs` exclude each other"),
-            (true, None, _) => return wrong("`whole = true` needs `exec`"),
-            (true, Some(exec), None) => {
-                let service = sections.get(&Section::Service);
-                if service.is_some_and(|keys| keys.keys().any(|key| key.0 == "ExecStart")) {
-                    return wrong("the command line of a whole unit is `exec`, not Service.ExecStart");
-                }
-                let sections = sections.into_iter().map(|(kind, raw)| {
-                    (
-                        kind,
-                        raw.into_iter().map(|(key, value)| (key.0, value.lines())).collect(),
-                    )
-                });
-                UnitKind::Whole(Whole {
-                    exec,
-                    sections: sections.collect(),
-                })
-            }
-            (false, Some(exec), None) => UnitKind::Exec(exec),
-            (false, None, None) if !self.environment.is_empty() => UnitKind::Environment,
-            (false, None, programs) => UnitKind::Spliced(programs.unwrap_or_default()),
-        };
-        Ok(Unit {
-            kind,
-            environment: self.environment,
-            restart,
-        })
     }
 }
 

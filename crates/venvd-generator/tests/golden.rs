@@ -118,7 +118,10 @@ mod golden {
         for (file, text) in files {
             let name = file.iter().nth(1).unwrap().to_str().unwrap();
             let unit = name.strip_suffix(".d").unwrap_or(name).replace("@.", "@example.");
-            if !unit.ends_with(".service") {
+            if ![".service", ".socket", ".timer"]
+                .iter()
+                .any(|kind| unit.ends_with(kind))
+            {
                 continue;
             }
             let output = Command::new("systemd-analyze")

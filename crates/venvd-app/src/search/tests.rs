@@ -163,7 +163,6 @@ fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
         ("[commands]\nexpose = [\"nova-manage\"]", "2:10"),
         ("user = \"a\"\n[sudo]\nunsafe = [\"privsep-helper *\"]", "3:10"),
         ("[units.\"a.service\"]\nrestart = \"reload\"", "1:8"),
-        ("[units.\"a.socket\"]\nexec = \"a b\"", "1:8"),
     ] {
         let shown = error_of(text);
         assert!(shown.contains("supported yet"), "{text}: {shown}");
@@ -205,6 +204,30 @@ fn contradictions_are_refused_at_their_place() {
         (
             "[units.\"a.service\"]\nwhole = true\nexec = \"a\"\nService.ExecStart = \"b\"",
             "/etc/venvd/apps/nova.toml:1:8: the command",
+        ),
+        (
+            "[units.\"a.socket\"]\n",
+            "/etc/venvd/apps/nova.toml:1:8: an existing socket",
+        ),
+        (
+            "[units.\"a.socket\"]\nwhole = true\nTimer.OnCalendar = \"daily\"",
+            "/etc/venvd/apps/nova.toml:1:8: it needs a section of its kind",
+        ),
+        (
+            "[units.\"a.timer\"]\nwhole = true\nTimer.OnCalendar = \"daily\"\nService.User = \"a\"",
+            "/etc/venvd/apps/nova.toml:1:8: it has a section of another kind",
+        ),
+        (
+            "[units.\"a.timer\"]\nwhole = true\nexec = \"a\"\nTimer.OnCalendar = \"daily\"",
+            "/etc/venvd/apps/nova.toml:1:8: `exec`, `programs`, `environment` and `restart` are for services",
+        ),
+        (
+            "[units.\"a.service\"]\nwhole = true\nexec = \"a\"\nSocket.Accept = true",
+            "/etc/venvd/apps/nova.toml:1:8: a service has no Socket",
+        ),
+        (
+            "[units.\"a.path\"]\nwhole = true",
+            "/etc/venvd/apps/nova.toml:1:8: only .service units",
         ),
         (
             "[units.\"dbus.service\"]\nexec = \"a\"",

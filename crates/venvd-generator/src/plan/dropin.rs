@@ -94,7 +94,7 @@ fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) ->
 }
 
 fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], root: &Path) -> Sections {
-    let mut sections = Sections::default();
+    let mut sections = Sections::of("service");
     if let Some((first, _)) = admitted.first() {
         // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet,
         // and say that a reload is due for ever.
@@ -113,9 +113,9 @@ fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], root:
         sections.variables(member);
     }
     for (key, values) in admitted.iter().flat_map(|(_, lists)| lists) {
-        sections.service(key, "");
+        sections.own(key, "");
         for value in values {
-            sections.service(key, value);
+            sections.own(key, value);
         }
     }
     sections

@@ -39,8 +39,13 @@ pub(crate) fn own_line(line: &str, member: &Member<'_>) -> Result<String, Skip> 
         return Err(Skip::Exec("there is no command in it".to_owned()));
     }
     let bin = member.bin();
+    for command in &parsed.commands {
+        if is_bare(&command.program) {
+            member.has(&command.program)?;
+        }
+    }
     let replace = |command: &Command| {
-        let bare = !command.program.contains(['/', '%']);
+        let bare = is_bare(&command.program);
         bare.then(|| PlainPath::new(&format!("{bin}/{}", command.program)))
             .transpose()
             .ok()
@@ -51,6 +56,11 @@ pub(crate) fn own_line(line: &str, member: &Member<'_>) -> Result<String, Skip> 
     Ok(splice::splice(&expanded, &parsed, replace)
         .map_err(refused)?
         .unwrap_or(expanded))
+}
+
+/// Returns whether a program of a definition's line is one of the venv.
+fn is_bare(program: &str) -> bool {
+    !program.contains(['/', '%'])
 }
 
 fn spliced(unit: &Effective, member: &Member<'_>, named: &[&str]) -> Result<Vec<List>, Skip> {
@@ -77,6 +87,15 @@ fn spliced(unit: &Effective, member: &Member<'_>, named: &[&str]) -> Result<Vec<
             // Written again, such a line would end our drop-in as it ended the file it stands in.
             if let Some(fault) = line.fault.filter(|fault| fault.fatal) {
                 return Err(refused(Refusal::Fault(fault)));
+            }
+            for name in line
+                .commands
+                .iter()
+                .filter_map(|command| program_name(&command.program))
+            {
+                if programs.contains(&name) {
+                    member.has(name)?;
+                }
             }
             let new = splice::splice(entry.value(), line, path).map_err(refused)?;
             changed |= new.is_some();

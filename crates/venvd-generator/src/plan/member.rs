@@ -1,10 +1,12 @@
 //! One unit of one app, and who may have it.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
 use venvd_app::definition::{Restart, Unit, UnitKind};
 use venvd_app::links::VenvPath;
+use venvd_app::{AppName, VenvName};
 use venvd_unit::UnitId;
 use venvd_unit::effective::Trouble;
 use venvd_unit::splice::Refusal;
@@ -34,13 +36,19 @@ pub(crate) enum Skip {
     NoProgram(String),
     #[error("its ExecStart= names no program in a bin directory; give its command line with `exec`")]
     NoMainProgram,
+    #[error("the venv {venv} has no program {program}")]
+    NotInVenv { venv: VenvName, program: String },
     #[error("`exec`: {0}")]
     Exec(String),
-    #[error("it belongs to the app {0} already; only `environment` may come from several apps")]
-    Claimed(String),
-    #[error("the app {app} sets {variable} on it already")]
-    Variable { app: String, variable: String },
-    #[error("another app writes it whole")]
+    #[error("{by} has it already, and {} wants it too; only `environment` may come from several apps", own.display())]
+    Claimed { by: Claimant, own: PathBuf },
+    #[error("{by} sets {variable} on it already, and {} sets it too", own.display())]
+    Variable {
+        by: Claimant,
+        own: PathBuf,
+        variable: String,
+    },
+    #[error("another app writes it whole, and that is left out")]
     Whole,
     #[error("{} comes before what venvd would write", .0.display())]
     Hidden(PathBuf),
@@ -50,6 +58,19 @@ pub(crate) enum Skip {
         value: String,
         why: &'static str,
     },
+}
+
+/// An app that has a unit, and its definition.
+#[derive(Debug, Clone)]
+pub(crate) struct Claimant {
+    app: AppName,
+    source: PathBuf,
+}
+
+impl fmt::Display for Claimant {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "the app {} ({})", self.app, self.source.display())
+    }
 }
 
 impl<'a> Member<'a> {
@@ -84,8 +105,29 @@ impl<'a> Member<'a> {
         matches!(self.unit.kind, UnitKind::Environment)
     }
 
-    fn app(&self) -> String {
-        self.in_force.app.name.to_string()
+    fn claimant(&self) -> Claimant {
+        Claimant {
+            app: self.in_force.app.name.clone(),
+            source: self.in_force.app.source.clone(),
+        }
+    }
+
+    /// Checks that the venv has a program, as far as that is known: `/var` can't be looked into.
+    ///
+    /// # Errors
+    /// When the record beside the link lists others.
+    pub(crate) fn has(&self, program: &str) -> Result<(), Skip> {
+        let Some(record) = self.in_force.record else {
+            return Ok(());
+        };
+        // The interpreter's own names are links, which no manifest counts among the programs.
+        if program.starts_with("python") || record.programs.iter().any(|name| name.as_str() == program) {
+            return Ok(());
+        }
+        Err(Skip::NotInVenv {
+            venv: record.venv.clone(),
+            program: program.to_owned(),
+        })
     }
 }
 
@@ -97,9 +139,11 @@ type Settled<'a> = (Vec<Member<'a>>, Vec<(Member<'a>, Skip)>);
 pub(crate) fn settle(members: Vec<Member<'_>>) -> Settled<'_> {
     let (sharing, mut owning): (Vec<_>, Vec<_>) = members.into_iter().partition(Member::shares);
     let mut refused = Vec::new();
-    if let Some(owner) = owning.first().map(Member::app) {
-        let others = owning.split_off(1);
-        refused.extend(others.into_iter().map(|member| (member, Skip::Claimed(owner.clone()))));
+    if let Some(by) = owning.first().map(Member::claimant) {
+        for member in owning.split_off(1) {
+            let own = member.in_force.app.source.clone();
+            refused.push((member, Skip::Claimed { by: by.clone(), own }));
+        }
     }
     let mut settled = owning;
     for member in sharing {
@@ -120,7 +164,8 @@ fn conflict(settled: &[Member<'_>], member: &Member<'_>) -> Option<Skip> {
             .keys()
             .find(|name| mine.contains(name.as_str()))?;
         Some(Skip::Variable {
-            app: other.app(),
+            by: other.claimant(),
+            own: member.in_force.app.source.clone(),
             variable: variable.to_string(),
         })
     })

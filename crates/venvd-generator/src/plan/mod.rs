@@ -3,6 +3,7 @@
 mod dropin;
 mod exec;
 mod inputs;
+mod install;
 mod member;
 mod text;
 mod whole;
@@ -80,7 +81,11 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
                         id,
                         unit,
                     };
-                    let key = units.find(&member.id).id;
+                    // A whole unit hides whatever had its name before.
+                    let key = match unit.kind {
+                        UnitKind::Whole(_) => member.id.clone(),
+                        _ => units.find(&member.id).id,
+                    };
                     claims.entry(key).or_default().push(member);
                 }
                 Err(error) => plan
@@ -90,20 +95,19 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         }
     }
     let claimed: Vec<UnitId> = claims.keys().cloned().collect();
+    let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
+    let wholes: Vec<UnitId> = claims
+        .iter()
+        .filter(|(_, members)| whole(members))
+        .map(|(id, _)| id.clone())
+        .collect();
     for (id, members) in claims {
         let (members, refused) = member::settle(members);
         for (member, skip) in refused {
             plan.skip(&member, &skip);
         }
         match members.first().map(|member| &member.unit.kind) {
-            Some(UnitKind::Whole(whole)) => {
-                for other in members.iter().skip(1) {
-                    plan.skip(other, &Skip::Whole);
-                }
-                if let Some(member) = members.first() {
-                    whole::plan(&mut plan, (member, whole), units);
-                }
-            }
+            Some(UnitKind::Whole(_)) => whole::plan(&mut plan, &members, (units, &wholes)),
             Some(_) => dropin::plan(&mut plan, (&id, &members), (units, &claimed)),
             None => {}
         }

@@ -9,20 +9,34 @@ use venvd_unit::Effective;
 use super::InForce;
 use super::member::Member;
 
-/// A unit file or drop-in in the making: lines of two sections.
-#[derive(Debug, Default)]
+/// A unit file or drop-in in the making: lines of `[Unit]` and of the section of its kind.
+#[derive(Debug)]
 pub(crate) struct Sections {
     unit: String,
-    service: String,
+    own: String,
+    own_name: &'static str,
 }
 
 impl Sections {
+    /// Begins a unit of a kind.
+    pub(crate) fn of(kind: &str) -> Self {
+        Self {
+            unit: String::new(),
+            own: String::new(),
+            own_name: match kind {
+                "socket" => "Socket",
+                "timer" => "Timer",
+                _ => "Service",
+            },
+        }
+    }
+
     pub(crate) fn unit(&mut self, key: &str, value: &str) {
         line(&mut self.unit, key, value);
     }
 
-    pub(crate) fn service(&mut self, key: &str, value: &str) {
-        line(&mut self.service, key, value);
+    pub(crate) fn own(&mut self, key: &str, value: &str) {
+        line(&mut self.own, key, value);
     }
 
     /// Makes the unit belong to the app: what an activation and an administrator find it by.
@@ -38,15 +52,15 @@ impl Sections {
             self.unit("After", "venvd-recover.service");
         }
         let (app, tag) = (&in_force.app.name, in_force.venv.name().tag());
-        self.service("LogExtraFields", &format!("VENVD_APP={app} VENVD_TAG={tag}"));
+        self.own("LogExtraFields", &format!("VENVD_APP={app} VENVD_TAG={tag}"));
     }
 
     /// Puts the venv in front of where programs are looked for: by systemd (`search`), and by the service (`path`).
     pub(crate) fn lead(&mut self, member: &Member<'_>, (search, path): (&str, &str)) {
         let bin = escape_specifiers(&member.bin());
         // It appends unless it is reset.
-        self.service("ExecSearchPath", "");
-        self.service("ExecSearchPath", &format!("{bin}:{search}"));
+        self.own("ExecSearchPath", "");
+        self.own("ExecSearchPath", &format!("{bin}:{search}"));
         self.variable("VIRTUAL_ENV", &escape_specifiers(&member.directory()));
         self.variable("VENVD_TAG", member.venv().name().tag().as_str());
         self.variable("PATH", &format!("{bin}:{path}"));
@@ -61,13 +75,13 @@ impl Sections {
 
     /// Sets a variable; specifiers in the value stay specifiers.
     pub(crate) fn variable(&mut self, name: &str, value: &str) {
-        self.service("Environment", &quote(&format!("{name}={value}")));
+        self.own("Environment", &quote(&format!("{name}={value}")));
     }
 
     /// Returns the file's text.
     pub(crate) fn finish(self, app: &App) -> String {
         let mut text = header(&app.source);
-        for (name, lines) in [("Unit", self.unit), ("Service", self.service)] {
+        for (name, lines) in [("Unit", self.unit), (self.own_name, self.own)] {
             if !lines.is_empty() {
                 text.push_str(&format!("\n[{name}]\n{lines}"));
             }
@@ -91,7 +105,7 @@ pub(crate) fn target_name(app: &App) -> String {
 
 /// Returns the text of that target.
 pub(crate) fn target(app: &App) -> String {
-    let mut sections = Sections::default();
+    let mut sections = Sections::of("target");
     let description = format!("Services of {} in their venv (stopping this stops them all)", app.name);
     sections.unit("Description", &description);
     sections.unit("SourcePath", &escape_specifiers(&app.source.display().to_string()));

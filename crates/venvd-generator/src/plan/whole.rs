@@ -1,57 +1,111 @@
 //! A unit that venvd writes whole.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use venvd_app::definition::{Section, Whole};
+use venvd_app::definition::{Section, UnitKind, Whole};
 use venvd_unit::{UnitFiles, UnitId};
 
+use super::install::{Install, Keys};
 use super::member::{Member, Skip};
-use super::text::{Sections, default_path, escape_specifiers};
+use super::text::{self, Sections, escape_specifiers};
 use super::{Plan, exec};
 use crate::report::{UnitReport, UnitState};
 
-/// Keys of a section and their values.
-type Keys = BTreeMap<String, Vec<String>>;
-
-/// Plans the file of a whole unit, and the links that enable it.
-pub(crate) fn plan(plan: &mut Plan, (member, whole): (&Member<'_>, &Whole), units: &UnitFiles) {
-    let id = &member.id;
-    let mut report = UnitReport::new(UnitState::Whole);
-    if let Some(own) = units.own_file(id) {
-        // systemd.generator(7): what an administrator wrote comes first, what a package brought comes after.
-        if units.is_mask(own) {
-            return plan.skip(member, &Skip::Masked(own.to_owned()));
-        }
-        if own.starts_with("/etc") || own.starts_with("/run") {
-            return plan.skip(member, &Skip::Hidden(own.to_owned()));
-        }
-        report.warnings.push(format!("it hides {}", own.display()));
-    }
-    let text = match text((member, whole), units.root()) {
-        Ok(text) => text,
-        Err(skip) => return plan.skip(member, &skip),
+/// Plans the file of a whole unit, and the links that enable it. `members` are its own app first, then those that set
+/// variables on it; `wholes` are all units that are written whole.
+pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&UnitFiles, &[UnitId])) {
+    let Some((member, others)) = members.split_first() else {
+        return;
     };
-    plan.files.insert(PathBuf::from(id.as_str()), text);
-    if let Some(install) = whole.sections.get(&Section::Install) {
-        for result in links(id, install) {
-            match result {
-                Ok((path, target)) => drop(plan.links.insert(path, target)),
-                Err(skip) => report.warnings.push(skip.to_string()),
+    let UnitKind::Whole(whole) = &member.unit.kind else {
+        return;
+    };
+    let mut report = UnitReport::new(UnitState::Whole);
+    match shadow(units, &member.id) {
+        Shadow::None => {}
+        Shadow::Hides(warning) => report.warnings.push(warning),
+        Shadow::Hidden(skip) => {
+            for other in others {
+                plan.skip(other, &Skip::Whole);
             }
+            return plan.skip(member, &skip);
         }
+    }
+    let text = match text((member, whole), others, units) {
+        Ok(text) => text,
+        Err(skip) => {
+            for other in others {
+                plan.skip(other, &Skip::Whole);
+            }
+            return plan.skip(member, &skip);
+        }
+    };
+    plan.files.insert(PathBuf::from(member.id.as_str()), text);
+    if let Some(install) = whole.sections.get(&Section::Install) {
+        report.warnings.extend(enable(plan, member, install, (units, wholes)));
     }
     plan.tell(member, report);
+    for other in others {
+        plan.tell(other, UnitReport::new(UnitState::Environment));
+    }
 }
 
-fn text((member, whole): (&Member<'_>, &Whole), root: &Path) -> Result<String, Skip> {
-    let exec = exec::own_line(&whole.exec, member)?;
+/// What a file that is there already means for one of ours.
+enum Shadow {
+    None,
+    Hides(String),
+    Hidden(Skip),
+}
+
+/// systemd.generator(7): what an administrator wrote comes first, what a package brought comes after.
+fn shadow(units: &UnitFiles, id: &UnitId) -> Shadow {
+    let Some(own) = units.own_file(id) else {
+        return Shadow::None;
+    };
+    if units.is_mask(own) {
+        return Shadow::Hidden(Skip::Masked(own.to_owned()));
+    }
+    if own.starts_with("/etc") || own.starts_with("/run") {
+        return Shadow::Hidden(Skip::Hidden(own.to_owned()));
+    }
+    Shadow::Hides(format!("it hides {}", own.display()))
+}
+
+/// Plans the links of the `[Install]` section, and returns what of it has no effect.
+fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, (units, wholes): (&UnitFiles, &[UnitId])) -> Vec<String> {
+    let install = Install::read(&member.id, keys);
+    let mut warnings: Vec<_> = install.refused.iter().map(ToString::to_string).collect();
+    plan.links.extend(install.dependencies);
+    for alias in install.aliases {
+        let path = PathBuf::from(alias.as_str());
+        if wholes.contains(&alias) || plan.links.contains_key(&path) {
+            warnings.push(format!("[Install] Alias={alias}: another unit of venvd has that name"));
+            continue;
+        }
+        match shadow(units, &alias) {
+            Shadow::Hidden(skip) => {
+                warnings.push(format!("[Install] Alias={alias}: {skip}"));
+                continue;
+            }
+            Shadow::Hides(warning) => warnings.push(format!("[Install] Alias={alias}: {warning}")),
+            Shadow::None => {}
+        }
+        plan.links.insert(path, PathBuf::from(member.id.as_str()));
+    }
+    let ours = |also: &String| wholes.iter().any(|whole| whole.as_str() == also);
+    warnings.extend(install.also.iter().filter(|also| !ours(also)).map(|also| {
+        format!(
+            "[Install] Also={also}: only units that venvd writes are enabled with this one; `systemctl enable {also}`"
+        )
+    }));
+    warnings
+}
+
+fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], units: &UnitFiles) -> Result<String, Skip> {
     let app = member.in_force.app;
     let empty = Keys::new();
     let unit = whole.sections.get(&Section::Unit).unwrap_or(&empty);
-    let service = whole.sections.get(&Section::Service).unwrap_or(&empty);
-    let last = |key: &str| service.get(key).and_then(|values| values.last()).map(String::as_str);
-    let mut sections = Sections::default();
+    let mut sections = Sections::of(member.id.kind());
     if !unit.contains_key("Description") {
         sections.unit(
             "Description",
@@ -59,86 +113,50 @@ fn text((member, whole): (&Member<'_>, &Whole), root: &Path) -> Result<String, S
         );
     }
     sections.unit("SourcePath", &escape_specifiers(&app.source.display().to_string()));
-    let path = default_path(root);
+    match &whole.exec {
+        Some(line) => {
+            let exec = exec::own_line(line, member)?;
+            service(&mut sections, (member, whole), units);
+            for other in others {
+                sections.belong(&other.in_force, false);
+                sections.variables(other);
+            }
+            sections.own("ExecStart", &exec);
+        }
+        None => {
+            for key in [Section::Socket, Section::Timer] {
+                for (key, value) in flat(whole.sections.get(&key).unwrap_or(&empty)) {
+                    sections.own(key, &member.expand(value));
+                }
+            }
+        }
+    }
+    for (key, value) in flat(unit) {
+        sections.unit(key, &member.expand(value));
+    }
+    Ok(sections.finish(app))
+}
+
+/// Fills the `[Service]` section but for its command line.
+fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), units: &UnitFiles) {
+    let empty = Keys::new();
+    let service = whole.sections.get(&Section::Service).unwrap_or(&empty);
+    let last = |key: &str| service.get(key).and_then(|values| values.last()).map(String::as_str);
+    let path = text::default_path(units.root());
     sections.lead(member, (&path, &path));
     sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
     sections.variables(member);
     // Services of an app run as its user unless the definition says otherwise; as root they never run by accident.
-    if let Some(user) = app
-        .user
-        .as_ref()
-        .filter(|_| last("User").is_none() && last("DynamicUser").is_none())
-    {
-        sections.service("User", user.as_str());
-    }
-    for (key, value) in flat(unit) {
-        sections.unit(key, value);
+    let user = member.in_force.app.user.as_ref();
+    if let Some(user) = user.filter(|_| last("User").is_none() && last("DynamicUser").is_none()) {
+        sections.own("User", user.as_str());
     }
     for (key, value) in flat(service) {
-        sections.service(key, value);
+        sections.own(key, &member.expand(value));
     }
-    sections.service("ExecStart", &exec);
-    Ok(sections.finish(app))
 }
 
 fn flat(keys: &Keys) -> impl Iterator<Item = (&str, &str)> {
     keys.iter()
         .flat_map(|(key, values)| values.iter().map(move |value| (key.as_str(), value.as_str())))
-}
-
-/// Returns the links that `systemctl enable` would make, which it can't for generated units: below the generator's
-/// directory, link and target.
-fn links(id: &UnitId, install: &Keys) -> Vec<Result<(PathBuf, PathBuf), Skip>> {
-    let words = |key: &str| -> Vec<String> {
-        let values = install.get(key).into_iter().flatten();
-        values
-            .flat_map(|value| value.split_whitespace())
-            .map(str::to_owned)
-            .collect()
-    };
-    let refuse = |key: &str, value: &str, why: &'static str| {
-        Err(Skip::Install {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            why,
-        })
-    };
-    // systemd.unit(5): a template is enabled as its default instance.
-    let name = match words("DefaultInstance").first() {
-        Some(instance) if id.is_template() => {
-            UnitId::parse(&id.as_str().replacen('@', &format!("@{instance}"), 1)).ok()
-        }
-        _ => Some(id.clone()).filter(|id| !id.is_template()),
-    };
-    let mut links = Vec::new();
-    for (key, suffix) in [
-        ("WantedBy", "wants"),
-        ("RequiredBy", "requires"),
-        ("UpheldBy", "upholds"),
-    ] {
-        for value in words(key) {
-            links.push(match (&name, UnitId::parse(&value)) {
-                (Some(name), Ok(by)) => Ok((
-                    Path::new(&format!("{by}.{suffix}")).join(name.as_str()),
-                    Path::new("..").join(id.as_str()),
-                )),
-                (None, _) => refuse(key, &value, "a template needs a DefaultInstance= to be enabled"),
-                (_, Err(_)) => refuse(key, &value, "not a unit name; specifiers are not expanded here"),
-            });
-        }
-    }
-    for value in words("Alias") {
-        links.push(match UnitId::parse(&value) {
-            Ok(alias) if alias.kind() == id.kind() && alias.is_template() == id.is_template() && alias != *id => {
-                Ok((PathBuf::from(alias.as_str()), PathBuf::from(id.as_str())))
-            }
-            _ => refuse("Alias", &value, "not another name for such a unit"),
-        });
-    }
-    for (key, value) in flat(install) {
-        if !["WantedBy", "RequiredBy", "UpheldBy", "Alias", "DefaultInstance"].contains(&key) {
-            links.push(refuse(key, value, "it has no effect on a generated unit"));
-        }
-    }
-    links
 }
