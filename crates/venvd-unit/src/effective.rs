@@ -13,7 +13,6 @@ use crate::fatal;
 use crate::lexer::{self, Assignment, Skipped};
 use crate::name::UnitId;
 use crate::search_path::{Found, UnitFiles};
-use crate::word;
 
 /// The keys of `[Service]` that hold command lines (systemd.service(5)).
 pub const EXEC_KEYS: [&str; 7] = [
@@ -190,6 +189,12 @@ impl Effective {
         })
     }
 
+    /// Returns every assignment of all files, in the order in which they apply.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Returns every assignment to a key, resets included.
     pub fn all<'a>(&'a self, section: &'a str, key: &'a str) -> impl DoubleEndedIterator<Item = &'a Entry> {
         self.entries
@@ -257,23 +262,10 @@ impl Effective {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut variables: Vec<(String, String)> = Vec::new();
-        for entry in self.list(SERVICE, "Environment") {
-            let mut from = Some(0);
-            // A word that can't be read ends the line, those before it count.
-            while let Some(at) = from
-                && let Ok(Some(word)) = word::strict(entry.value(), at)
-            {
-                from = word.next;
-                let Ok(text) = std::str::from_utf8(&word.bytes) else {
-                    continue;
-                };
-                let Some((name, value)) = text.split_once('=').filter(|(name, _)| is_variable(name)) else {
-                    continue;
-                };
-                match variables.iter_mut().find(|(key, _)| key == name) {
-                    Some(variable) => value.clone_into(&mut variable.1),
-                    None => variables.push((name.to_owned(), value.to_owned())),
-                }
+        for (name, value) in self.list(SERVICE, "Environment").into_iter().flat_map(Entry::variables) {
+            match variables.iter_mut().find(|(key, _)| *key == name) {
+                Some(variable) => variable.1 = value,
+                None => variables.push((name, value)),
             }
         }
         variables
@@ -298,12 +290,6 @@ impl Effective {
 
 fn is_exec(assignment: &Assignment) -> bool {
     assignment.section == SERVICE && EXEC_KEYS.contains(&assignment.key.as_str())
-}
-
-/// `env_name_is_valid()`
-fn is_variable(name: &str) -> bool {
-    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use venvd_fs::diagnose::{Diagnostic, Place};
 
 use crate::command::CommandLine;
 use crate::lexer::{self, Assignment, Position};
+use crate::word;
 
 /// What is wrong in a unit's files, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,6 +120,25 @@ impl Entry {
         self.commands.as_ref()
     }
 
+    /// Returns the variables that the value sets, for `Environment=`; specifiers as they stand (`config_parse_environ()`).
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let mut variables = Vec::new();
+        let mut from = Some(0);
+        // A word that can't be read ends the line, those before it count.
+        while let Some(at) = from
+            && let Ok(Some(word)) = word::strict(self.value(), at)
+        {
+            from = word.next;
+            if let Ok(text) = std::str::from_utf8(&word.bytes)
+                && let Some((name, value)) = text.split_once('=').filter(|(name, _)| is_variable(name))
+            {
+                variables.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        variables
+    }
+
     /// Returns what is wrong with the bytes `span` of the value, for people: with file, line and a caret.
     #[must_use]
     pub fn trouble(&self, span: Range<usize>, what: impl Into<String>) -> Trouble {
@@ -129,6 +149,12 @@ impl Entry {
         let length = span.len().min(self.assignment.run(span.start));
         source.trouble((self.assignment.position(span.start), length), what.into())
     }
+}
+
+/// `env_name_is_valid()`
+fn is_variable(name: &str) -> bool {
+    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 #[cfg(test)]

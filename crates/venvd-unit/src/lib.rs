@@ -13,6 +13,7 @@ pub mod dropins;
 pub mod effective;
 mod entry;
 mod fatal;
+pub mod fate;
 pub mod lexer;
 pub mod name;
 pub mod search_path;
