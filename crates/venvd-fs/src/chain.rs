@@ -37,6 +37,12 @@ impl Owners {
         Self::root_and(nix::unistd::geteuid().as_raw())
     }
 
+    /// Returns the one who may own it besides root, or root.
+    #[must_use]
+    pub fn user(self) -> u32 {
+        self.user
+    }
+
     /// Returns whether this user is one of them.
     #[must_use]
     pub fn admit(self, uid: u32) -> bool {

@@ -8,6 +8,7 @@
 //! [`plan()`] is the whole decision, as a value; [`write()`] puts it on disk.
 
 pub mod kmsg;
+pub mod manager;
 pub mod plan;
 pub mod report;
 pub mod write;
@@ -15,12 +16,13 @@ pub mod write;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use venvd_app::Layout;
 use venvd_app::cmdline::Source;
+use venvd_app::{Layout, UserPlaces};
 use venvd_fs::{Root, report as explain};
 use venvd_unit::UnitFiles;
 
 use crate::kmsg::Message;
+use crate::manager::Manager;
 pub use crate::plan::{Inputs, Plan, plan};
 pub use crate::write::write;
 
@@ -30,7 +32,9 @@ pub struct Invocation {
     /// The directory for what is generated, with the priority of most generators.
     pub directory: PathBuf,
     /// Where everything is read from.
-    pub root: Root,
+    pub layout: Layout,
+    /// Who reads what is generated.
+    pub manager: Manager,
     /// Where the kernel command line is read.
     pub cmdline: Source,
 }
@@ -47,20 +51,29 @@ pub struct Outcome {
 impl Invocation {
     /// Reads arguments (`normal early late`, or one directory for all three) and environment.
     ///
-    /// Returns `None` when there is nothing to do: no directory, the user manager, or the initrd, whose `/etc` is not
-    /// that of the host.
+    /// Returns `None` when there is nothing to do: no directory, the initrd, whose `/etc` is not that of the host, or a
+    /// user whose home can hold no venvs.
     pub fn new(
         mut arguments: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,
+        uid: u32,
     ) -> Option<Self> {
         let directory = PathBuf::from(arguments.next()?);
         let is = |name: &str, value: &str| variable(name).is_some_and(|set| set == value);
-        if is("SYSTEMD_SCOPE", "user") || is("SYSTEMD_IN_INITRD", "1") {
+        if is("SYSTEMD_IN_INITRD", "1") {
             return None;
         }
+        let root = variable("VENVD_ROOT").map_or_else(Root::host, Root::at);
+        let (layout, manager) = if is("SYSTEMD_SCOPE", "user") {
+            let user = UserPlaces::from_environment(&variable, uid).ok()?;
+            (Layout::user(root, &user), Manager::user(&variable))
+        } else {
+            (Layout::new(root), Manager::system())
+        };
         Some(Self {
             directory,
-            root: variable("VENVD_ROOT").map_or_else(Root::host, Root::at),
+            layout,
+            manager,
             cmdline: Source::new(&variable),
         })
     }
@@ -69,13 +82,13 @@ impl Invocation {
 /// Reads, plans and writes.
 #[must_use]
 pub fn run(invocation: &Invocation) -> Outcome {
-    let layout = Layout::new(invocation.root.clone());
-    let inputs = Inputs::read(&layout, &invocation.cmdline);
+    let layout = &invocation.layout;
+    let inputs = Inputs::read(layout, &invocation.cmdline, invocation.manager.clone());
     // Most boots of most hosts: nothing is in force, so no unit file is looked at.
     let units = if inputs.in_force().is_empty() {
-        UnitFiles::scan_directories(invocation.root.directory(), &[])
+        UnitFiles::scan_directories(layout.root().directory(), &[])
     } else {
-        UnitFiles::scan(invocation.root.directory())
+        invocation.manager.scan(layout)
     };
     let mut messages: Vec<_> = units
         .unreadable()
@@ -95,14 +108,14 @@ pub fn run(invocation: &Invocation) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use venvd_app::Scope;
 
     fn invocation(arguments: &[&str], variables: &[(&str, &str)]) -> Option<Invocation> {
-        Invocation::new(arguments.iter().map(OsString::from), |name| {
-            variables
-                .iter()
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| OsString::from(value))
-        })
+        let variable = |name: &str| {
+            let found = variables.iter().find(|(key, _)| *key == name);
+            found.map(|(_, value)| OsString::from(value))
+        };
+        Invocation::new(arguments.iter().map(OsString::from), variable, 1000)
     }
 
     #[test]
@@ -113,11 +126,18 @@ mod tests {
         )
         .unwrap();
         assert_eq!(got.directory, PathBuf::from("/n"));
-        assert!(got.root.is_host());
+        assert!(got.layout.root().is_host());
+        assert_eq!(got.layout.scope(), Scope::System);
         let got = invocation(&["/n"], &[("VENVD_ROOT", "/srv/image")]).unwrap();
-        assert_eq!(got.root, Root::at("/srv/image"));
+        assert_eq!(*got.layout.root(), Root::at("/srv/image"));
         assert!(invocation(&[], &[]).is_none());
-        assert!(invocation(&["/n"], &[("SYSTEMD_SCOPE", "user")]).is_none());
+        assert!(invocation(&["/n"], &[("SYSTEMD_SCOPE", "user")]).is_none(), "no home");
+        let got = invocation(&["/n"], &[("SYSTEMD_SCOPE", "user"), ("HOME", "/home/alice")]).unwrap();
+        assert_eq!((got.layout.scope(), got.manager.scope), (Scope::User, Scope::User));
+        assert_eq!(
+            got.layout.active_links(),
+            PathBuf::from("/home/alice/.config/venvd/active")
+        );
         assert!(invocation(&["/n"], &[("SYSTEMD_IN_INITRD", "1")]).is_none());
     }
 }

@@ -1,6 +1,6 @@
-//! Golden trees: `tests/cases/NN-what/{etc,usr,proc}` in, `expected/` and the lines of `expected.log` out.
+//! Golden trees: `tests/cases/NN-what/{etc,usr,run,proc,home}` in, `expected/` and the lines of `expected.log` out.
 //!
-//! Each case runs twice, into two empty directories, and both results must be the same. Where there is a
+//! A case with a `home` is the user manager's of `/home/alice`. Each case runs twice, into two empty directories, and both results must be the same. Where there is a
 //! `systemd-analyze`, systemd reads what was made. `UPDATE_EXPECTED=1` writes the results down as expected.
 
 #[cfg(test)]
@@ -13,7 +13,15 @@ mod golden {
 
     use walkdir::WalkDir;
 
-    const INPUTS: [&str; 4] = ["etc", "usr", "run", "proc"];
+    const INPUTS: [&str; 5] = ["etc", "usr", "run", "proc", "home"];
+
+    /// What a user's manager gives to generators.
+    const USER: [(&str, &str); 4] = [
+        ("SYSTEMD_SCOPE", "user"),
+        ("HOME", "/home/alice"),
+        ("XDG_RUNTIME_DIR", "/run/user/1000"),
+        ("PATH", "/home/alice/bin:/usr/bin:/bin"),
+    ];
 
     /// A unit of the cases with a drop-in that comes after ours.
     const SHADOWED: &str = "nova-conductor.service";
@@ -71,6 +79,18 @@ mod golden {
         verify(&root, &first, &got)
     }
 
+    fn is_user(root: &Path) -> bool {
+        root.join("home").is_dir()
+    }
+
+    fn environment(root: &Path) -> Vec<(&'static str, &'static str)> {
+        if is_user(root) {
+            USER.to_vec()
+        } else {
+            vec![("SYSTEMD_SCOPE", "system")]
+        }
+    }
+
     /// Runs the generator as systemd does, and returns its log without process ids.
     fn generate(root: &Path, directory: &Path) -> String {
         let made = ["normal", "early", "late"].map(|name| directory.join(name));
@@ -81,7 +101,7 @@ mod golden {
             .args(&made)
             .env_clear()
             .env("VENVD_ROOT", root)
-            .env("SYSTEMD_SCOPE", "system")
+            .envs(environment(root))
             .env("SYSTEMD_IN_INITRD", "0")
             .current_dir("/")
             .stdin(Stdio::null())
@@ -103,13 +123,19 @@ mod golden {
             eprintln!("systemd-analyze is missing: systemd's own reading is not checked");
             return Ok(());
         }
+        let own = if is_user(root) {
+            "home/alice/.config/systemd/user"
+        } else {
+            "etc/systemd/system"
+        };
+        let scope = if is_user(root) { "user" } else { "system" };
         let directories = [
-            root.join("etc/systemd/system"),
+            root.join(own),
             made.join("normal"),
-            root.join("usr/lib/systemd/system"),
+            root.join("usr/lib/systemd").join(scope),
             // For what every unit depends on.
-            PathBuf::from("/usr/lib/systemd/system"),
-            PathBuf::from("/lib/systemd/system"),
+            Path::new("/usr/lib/systemd").join(scope),
+            Path::new("/lib/systemd").join(scope),
         ];
         let path: Vec<_> = directories
             .iter()
@@ -125,7 +151,9 @@ mod golden {
                 continue;
             }
             let output = Command::new("systemd-analyze")
+                .arg(format!("--{scope}"))
                 .args(["verify", "--man=no", "--recursive-errors=no", &unit])
+                .env("XDG_RUNTIME_DIR", root)
                 .env("SYSTEMD_UNIT_PATH", path.join(":"))
                 .output()
                 .unwrap();

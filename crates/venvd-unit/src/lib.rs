@@ -19,6 +19,7 @@ pub mod name;
 pub mod search_path;
 pub mod specifier;
 pub mod splice;
+pub mod user_path;
 mod word;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ mod tests_support;
 pub use effective::{Effective, Unit};
 pub use name::UnitId;
 pub use search_path::UnitFiles;
+pub use user_path::UserDirectories;
 pub use word::WordError;

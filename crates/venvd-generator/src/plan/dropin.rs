@@ -55,12 +55,13 @@ fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), units: &UnitF
         Unit::Broken(trouble) => return skip_all(plan, members, || Skip::Broken(trouble.clone())),
         Unit::Loaded(unit) => unit,
     };
-    // A file of that name in /etc or /run comes before ours, one in /usr after it.
-    if let Some(path) = unit
-        .namesake
-        .as_ref()
-        .filter(|path| path.starts_with("/etc") || path.starts_with("/run"))
-    {
+    // A file of that name that the administrator made comes before ours, one of a package after it.
+    let hides = |path: &&PathBuf| {
+        members
+            .first()
+            .is_some_and(|member| member.in_force.manager.hides_generated(path))
+    };
+    if let Some(path) = unit.namesake.as_ref().filter(hides) {
         return skip_all(plan, members, || Skip::SwitchedOff(path.clone()));
     }
     let mut admitted = Vec::new();
@@ -104,7 +105,7 @@ fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], root:
         );
         // Of several apps that only set variables, none leads.
         if admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment) {
-            let (search, path) = text::own_paths(unit, root);
+            let (search, path) = text::own_paths(unit, (root, first.in_force.manager));
             sections.lead(first, (&search, &path));
         }
     }

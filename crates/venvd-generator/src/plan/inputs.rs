@@ -11,6 +11,7 @@ use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, Record};
 use venvd_fs::report as explain;
 
+use crate::manager::Manager;
 use crate::report::{AppReport, Report};
 
 /// Everything that was read, apart from unit files.
@@ -22,6 +23,8 @@ pub struct Inputs {
     pub states: BTreeMap<AppName, State>,
     /// What is wrong outside of the definitions.
     pub problems: Vec<String>,
+    /// Who reads what is generated.
+    pub manager: Manager,
 }
 
 /// What is in force for an app.
@@ -44,6 +47,8 @@ pub struct InForce<'a> {
     pub record: Option<&'a Record>,
     /// Whether its units wait for `venvd-recover.service`.
     pub pending: bool,
+    /// Who reads what is generated.
+    pub manager: &'a Manager,
 }
 
 /// Puts the definitions that were accepted last in place of broken ones: a typo must not take the units of a running
@@ -73,7 +78,7 @@ fn go_on_with_accepted(layout: &Layout, declared: &mut Declared) -> Vec<String> 
 impl Inputs {
     /// Reads definitions, links, records, markers and the kernel command line.
     #[must_use]
-    pub fn read(layout: &Layout, cmdline: &Source) -> Self {
+    pub fn read(layout: &Layout, cmdline: &Source, manager: Manager) -> Self {
         let mut declared = search::load(layout);
         let (kernel, mut problems) = cmdline.switch(layout);
         problems.extend(go_on_with_accepted(layout, &mut declared));
@@ -95,6 +100,7 @@ impl Inputs {
             declared,
             states,
             problems,
+            manager,
         }
     }
 
@@ -108,6 +114,7 @@ impl Inputs {
                 venv: in_force.venv.as_ref()?,
                 record: in_force.record.as_ref(),
                 pending: state.pending,
+                manager: &self.manager,
             })
         });
         apps.collect()

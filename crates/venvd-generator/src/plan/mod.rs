@@ -11,6 +11,7 @@ mod whole;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use venvd_app::Scope;
 use venvd_app::definition::UnitKind;
 use venvd_unit::{UnitFiles, UnitId};
 
@@ -66,6 +67,7 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         report: inputs.report(),
         ..Plan::default()
     };
+    plan.start_daemon(inputs);
     let apps = inputs.in_force();
     let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
     for in_force in &apps {
@@ -116,6 +118,18 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
 }
 
 impl Plan {
+    /// Has a user's manager start venvd where that user has apps: not for all users of a host, most of whom have none.
+    /// (The system's is enabled as any unit.)
+    fn start_daemon(&mut self, inputs: &Inputs) {
+        let declared = &inputs.declared;
+        let has_apps = !declared.apps.is_empty() || !declared.broken.is_empty();
+        if inputs.manager.scope == Scope::User && has_apps {
+            let path = PathBuf::from("default.target.wants/venvd.service");
+            self.links
+                .insert(path, PathBuf::from("/usr/lib/systemd/user/venvd.service"));
+        }
+    }
+
     /// Says that a unit is left as it is.
     fn skip(&mut self, member: &Member<'_>, skip: &Skip) {
         self.tell(member, UnitReport::skipped(skip));

@@ -8,6 +8,7 @@ use venvd_unit::Effective;
 
 use super::InForce;
 use super::member::Member;
+use crate::manager::Manager;
 
 /// A unit file or drop-in in the making: lines of `[Unit]` and of the section of its kind.
 #[derive(Debug)]
@@ -126,16 +127,16 @@ pub(crate) fn default_path(root: &Path) -> String {
 }
 
 /// Returns what a unit looks for programs in: systemd itself, and the service through its `PATH`.
-pub(crate) fn own_paths(unit: &Effective, root: &Path) -> (String, String) {
-    let search = match unit.exec_search_path() {
-        own if own.is_empty() => default_path(root),
-        own => own.join(":"),
+pub(crate) fn own_paths(unit: &Effective, (root, manager): (&Path, &Manager)) -> (String, String) {
+    let (search, default) = match unit.exec_search_path() {
+        own if own.is_empty() => (default_path(root), manager.path()),
+        own => (own.join(":"), None),
     };
     // systemd.exec(5): ExecSearchPath= gives the PATH too, unless Environment= does.
     let path = unit
         .variable("PATH")
         .filter(|path| !path.is_empty())
-        .unwrap_or_else(|| search.clone());
+        .unwrap_or_else(|| default.unwrap_or(&search).to_owned());
     (search, path)
 }
 

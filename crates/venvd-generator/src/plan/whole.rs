@@ -21,7 +21,7 @@ pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&U
         return;
     };
     let mut report = UnitReport::new(UnitState::Whole);
-    match shadow(units, &member.id) {
+    match shadow((units, member), &member.id) {
         Shadow::None => {}
         Shadow::Hides(warning) => report.warnings.push(warning),
         Shadow::Hidden(skip) => {
@@ -58,14 +58,14 @@ enum Shadow {
 }
 
 /// systemd.generator(7): what an administrator wrote comes first, what a package brought comes after.
-fn shadow(units: &UnitFiles, id: &UnitId) -> Shadow {
+fn shadow((units, member): (&UnitFiles, &Member<'_>), id: &UnitId) -> Shadow {
     let Some(own) = units.own_file(id) else {
         return Shadow::None;
     };
     if units.is_mask(own) {
         return Shadow::Hidden(Skip::Masked(own.to_owned()));
     }
-    if own.starts_with("/etc") || own.starts_with("/run") {
+    if member.in_force.manager.hides_generated(own) {
         return Shadow::Hidden(Skip::Hidden(own.to_owned()));
     }
     Shadow::Hides(format!("it hides {}", own.display()))
@@ -82,7 +82,7 @@ fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, (units, wholes): (&
             warnings.push(format!("[Install] Alias={alias}: another unit of venvd has that name"));
             continue;
         }
-        match shadow(units, &alias) {
+        match shadow((units, member), &alias) {
             Shadow::Hidden(skip) => {
                 warnings.push(format!("[Install] Alias={alias}: {skip}"));
                 continue;
@@ -142,8 +142,9 @@ fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), unit
     let empty = Keys::new();
     let service = whole.sections.get(&Section::Service).unwrap_or(&empty);
     let last = |key: &str| service.get(key).and_then(|values| values.last()).map(String::as_str);
-    let path = text::default_path(units.root());
-    sections.lead(member, (&path, &path));
+    let search = text::default_path(units.root());
+    let path = member.in_force.manager.path().unwrap_or(&search);
+    sections.lead(member, (&search, path));
     sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
     sections.variables(member);
     // Services of an app run as its user unless the definition says otherwise; as root they never run by accident.
