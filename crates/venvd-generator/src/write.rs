@@ -75,9 +75,9 @@ mod tests {
     fn plan() -> Plan {
         let mut plan = Plan::default();
         plan.files
-            .insert(PathBuf::from("a.service.d/zz-venvd.conf"), "[Unit]\n".to_owned());
+            .insert("a.service.d/zz-venvd.conf".to_owned(), "[Unit]\n".to_owned());
         plan.links
-            .insert(PathBuf::from("b.target.wants/a.service"), PathBuf::from("../a.service"));
+            .insert("b.target.wants/a.service".to_owned(), PathBuf::from("../a.service"));
         plan
     }
 

@@ -1,31 +1,24 @@
 //! The drop-in of an existing unit: one file, so that a reset is never there without its new value.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use venvd_app::definition::UnitKind;
+use venvd_unit::UnitId;
 use venvd_unit::effective::{self, Effective, Entry, Unit};
-use venvd_unit::{UnitFiles, UnitId};
 
 use super::member::{Member, Skip};
-use super::text::{self, Sections, escape_specifiers};
-use super::{DROP_IN, Plan, exec};
+use super::text::{self, Sections, source_path};
+use super::{DROP_IN, Host, Plan, exec};
 use crate::report::{UnitReport, UnitState};
 
 /// Plans the drop-in of the unit `id` for all of its members; for a template also those of instances that have
 /// settings of their own, since the template's drop-in knows nothing of them.
-pub(crate) fn plan(
-    plan: &mut Plan,
-    (id, members): (&UnitId, &[Member<'_>]),
-    (units, claimed): (&UnitFiles, &[UnitId]),
-) {
+pub(super) fn plan(plan: &mut Plan, (id, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) {
     let Some(first) = members.first() else { return };
-    one(plan, (&first.id, members), units);
+    one(plan, (&first.id, members), host);
     if id.is_template() {
-        for instance in units
-            .instances(id)
-            .iter()
-            .filter(|instance| !claimed.contains(instance))
-        {
+        let instances = host.units.instances(id);
+        for instance in instances.iter().filter(|instance| !host.claimed.contains(instance)) {
             let members: Vec<_> = members
                 .iter()
                 .map(|member| Member {
@@ -33,7 +26,7 @@ pub(crate) fn plan(
                     ..member.clone()
                 })
                 .collect();
-            if !one(plan, (instance, &members), units) && plan.files.contains_key(&path(&first.id)) {
+            if !one(plan, (instance, &members), host) && plan.files.contains_key(&path(&first.id)) {
                 // Of one name the instance's file wins: an empty one keeps the template's from it.
                 plan.files
                     .insert(path(instance), text::header(&first.in_force.app.source));
@@ -43,8 +36,8 @@ pub(crate) fn plan(
 }
 
 /// Plans the drop-in of one unit, below the directory of `name`. Returns whether there is one.
-fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), units: &UnitFiles) -> bool {
-    let unit = match effective::load_below(units, name, DROP_IN) {
+fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) -> bool {
+    let unit = match effective::load_below(host.units, name, DROP_IN) {
         Unit::Absent => {
             for member in members {
                 plan.tell(member, UnitReport::new(UnitState::Absent));
@@ -79,12 +72,12 @@ fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), units: &UnitF
         plan.tell(member, told(&unit, member, lists));
     }
     plan.files
-        .insert(path(name), sections(&unit, &admitted, units.root()).finish(app));
+        .insert(path(name), sections(&unit, &admitted, &host.default_path).finish(app));
     true
 }
 
-fn path(name: &UnitId) -> PathBuf {
-    Path::new(&format!("{name}.d")).join(DROP_IN)
+fn path(name: &UnitId) -> String {
+    format!("{name}.d/{DROP_IN}")
 }
 
 fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) -> bool {
@@ -94,18 +87,15 @@ fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) ->
     false
 }
 
-fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], root: &Path) -> Sections {
+fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], default_path: &str) -> Sections {
     let mut sections = Sections::of("service");
     if let Some((first, _)) = admitted.first() {
         // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet,
         // and say that a reload is due for ever.
-        sections.unit(
-            "SourcePath",
-            &escape_specifiers(&first.in_force.app.source.display().to_string()),
-        );
+        sections.unit("SourcePath", source_path(first.in_force.app));
         // Of several apps that only set variables, none leads.
         if admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment) {
-            let (search, path) = text::own_paths(unit, (root, first.in_force.manager));
+            let (search, path) = text::own_paths(unit, (default_path, first.in_force.manager));
             sections.lead(first, (&search, &path));
         }
     }

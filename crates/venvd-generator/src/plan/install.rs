@@ -22,7 +22,7 @@ const DEPENDENCIES: [(&str, &str); 3] = [
 #[derive(Debug, Default)]
 pub(crate) struct Install {
     /// Links in other units' directories, and their targets.
-    pub(crate) dependencies: Vec<(PathBuf, PathBuf)>,
+    pub(crate) dependencies: Vec<(String, PathBuf)>,
     /// Other names of the unit.
     pub(crate) aliases: Vec<UnitId>,
     /// Units that are to be enabled with it.
@@ -40,10 +40,9 @@ impl Install {
             for value in words(keys, key) {
                 for name in &names {
                     match dependency(id, name, &value) {
-                        Ok(by) => install.dependencies.push((
-                            Path::new(&format!("{by}.{suffix}")).join(name.as_str()),
-                            Path::new("..").join(id.as_str()),
-                        )),
+                        Ok(by) => install
+                            .dependencies
+                            .push((format!("{by}.{suffix}/{name}"), Path::new("..").join(id.as_str()))),
                         Err(why) => install.refuse(key, &value, why),
                     }
                 }
@@ -159,7 +158,7 @@ mod tests {
         let links = install
             .dependencies
             .iter()
-            .map(|(link, target)| format!("{} -> {}", link.display(), target.display()));
+            .map(|(link, target)| format!("{} -> {}", link, target.display()));
         let aliases = install.aliases.iter().map(ToString::to_string);
         (
             links.chain(aliases).collect(),

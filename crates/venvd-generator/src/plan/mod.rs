@@ -8,7 +8,7 @@ mod member;
 mod text;
 mod whole;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use venvd_app::Scope;
@@ -24,15 +24,28 @@ use member::{Member, Skip};
 /// from the effective value, so the administrator's arguments stay, and only the program is another.
 pub const DROP_IN: &str = "zz-venvd.conf";
 
-/// What is to be written. Paths are below the generator's directory.
+/// What is to be written. Paths are below the generator's directory, as text: comparing them part by part was a tenth of
+/// all work.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Files and their text.
-    pub files: BTreeMap<PathBuf, String>,
+    pub files: BTreeMap<String, String>,
     /// Links and their targets.
-    pub links: BTreeMap<PathBuf, PathBuf>,
+    pub links: BTreeMap<String, PathBuf>,
     /// What is done and what is not.
     pub report: Report,
+}
+
+/// What is the same for all units.
+#[derive(Debug)]
+struct Host<'a> {
+    units: &'a UnitFiles,
+    /// The units that belong to an app.
+    claimed: BTreeSet<UnitId>,
+    /// Those of them that are written whole.
+    wholes: BTreeSet<UnitId>,
+    /// Where programs are looked for when nothing says otherwise.
+    default_path: String,
 }
 
 impl Plan {
@@ -71,10 +84,8 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
     let apps = inputs.in_force();
     let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
     for in_force in &apps {
-        plan.files.insert(
-            PathBuf::from(text::target_name(in_force.app)),
-            text::target(in_force.app),
-        );
+        plan.files
+            .insert(text::target_name(in_force.app), text::target(in_force.app));
         for (name, unit) in &in_force.app.units {
             match UnitId::parse(name.as_str()) {
                 Ok(id) => {
@@ -96,21 +107,22 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
             }
         }
     }
-    let claimed: Vec<UnitId> = claims.keys().cloned().collect();
     let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
-    let wholes: Vec<UnitId> = claims
-        .iter()
-        .filter(|(_, members)| whole(members))
-        .map(|(id, _)| id.clone())
-        .collect();
+    let wholes = claims.iter().filter(|(_, members)| whole(members));
+    let host = Host {
+        units,
+        claimed: claims.keys().cloned().collect(),
+        wholes: wholes.map(|(id, _)| id.clone()).collect(),
+        default_path: text::default_path(units.root()),
+    };
     for (id, members) in claims {
         let (members, refused) = member::settle(members);
         for (member, skip) in refused {
             plan.skip(&member, &skip);
         }
         match members.first().map(|member| &member.unit.kind) {
-            Some(UnitKind::Whole(_)) => whole::plan(&mut plan, &members, (units, &wholes)),
-            Some(_) => dropin::plan(&mut plan, (&id, &members), (units, &claimed)),
+            Some(UnitKind::Whole(_)) => whole::plan(&mut plan, &members, &host),
+            Some(_) => dropin::plan(&mut plan, (&id, &members), &host),
             None => {}
         }
     }
@@ -124,7 +136,7 @@ impl Plan {
         let declared = &inputs.declared;
         let has_apps = !declared.apps.is_empty() || !declared.broken.is_empty();
         if inputs.manager.scope == Scope::User && has_apps {
-            let path = PathBuf::from("default.target.wants/venvd.service");
+            let path = "default.target.wants/venvd.service".to_owned();
             self.links
                 .insert(path, PathBuf::from("/usr/lib/systemd/user/venvd.service"));
         }

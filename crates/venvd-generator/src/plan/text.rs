@@ -1,6 +1,7 @@
 //! The text of generated files.
 
-use std::fmt::Write;
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
 use std::path::Path;
 
 use venvd_app::App;
@@ -9,6 +10,9 @@ use venvd_unit::Effective;
 use super::InForce;
 use super::member::Member;
 use crate::manager::Manager;
+
+/// Room for a section of nearly every drop-in.
+const TYPICAL: usize = 1024;
 
 /// A unit file or drop-in in the making: lines of `[Unit]` and of the section of its kind.
 #[derive(Debug)]
@@ -22,8 +26,8 @@ impl Sections {
     /// Begins a unit of a kind.
     pub(crate) fn of(kind: &str) -> Self {
         Self {
-            unit: String::new(),
-            own: String::new(),
+            unit: String::with_capacity(TYPICAL),
+            own: String::with_capacity(TYPICAL),
             own_name: match kind {
                 "socket" => "Socket",
                 "timer" => "Timer",
@@ -32,51 +36,53 @@ impl Sections {
         }
     }
 
-    pub(crate) fn unit(&mut self, key: &str, value: &str) {
+    pub(crate) fn unit(&mut self, key: &str, value: impl Display) {
         line(&mut self.unit, key, value);
     }
 
-    pub(crate) fn own(&mut self, key: &str, value: &str) {
+    pub(crate) fn own(&mut self, key: &str, value: impl Display) {
         line(&mut self.own, key, value);
     }
 
     /// Makes the unit belong to the app: what an activation and an administrator find it by.
     pub(crate) fn belong(&mut self, in_force: &InForce<'_>, restarts: bool) {
         if restarts {
-            self.unit("PartOf", &target_name(in_force.app));
-            self.unit("Before", &target_name(in_force.app));
+            let target = target_name(in_force.app);
+            self.unit("PartOf", &target);
+            self.unit("Before", &target);
         }
         // The venv's file system is mounted after generators run, and may be one of its own.
-        self.unit("RequiresMountsFor", &in_force.venv.path().display().to_string());
+        self.unit("RequiresMountsFor", in_force.venv.path().display());
         if in_force.pending {
             self.unit("Requires", "venvd-recover.service");
             self.unit("After", "venvd-recover.service");
         }
         let (app, tag) = (&in_force.app.name, in_force.venv.name().tag());
-        self.own("LogExtraFields", &format!("VENVD_APP={app} VENVD_TAG={tag}"));
+        self.own("LogExtraFields", format_args!("VENVD_APP={app} VENVD_TAG={tag}"));
     }
 
     /// Puts the venv in front of where programs are looked for: by systemd (`search`), and by the service (`path`).
     pub(crate) fn lead(&mut self, member: &Member<'_>, (search, path): (&str, &str)) {
-        let bin = escape_specifiers(&member.bin());
+        let directory = member.directory();
+        let directory = escape_specifiers(&directory);
         // It appends unless it is reset.
         self.own("ExecSearchPath", "");
-        self.own("ExecSearchPath", &format!("{bin}:{search}"));
-        self.variable("VIRTUAL_ENV", &escape_specifiers(&member.directory()));
-        self.variable("VENVD_TAG", member.venv().name().tag().as_str());
-        self.variable("PATH", &format!("{bin}:{path}"));
+        self.own("ExecSearchPath", format_args!("{directory}/bin:{search}"));
+        self.variable("VIRTUAL_ENV", &directory);
+        self.variable("VENVD_TAG", member.venv().name().tag());
+        self.variable("PATH", format_args!("{directory}/bin:{path}"));
     }
 
     /// Sets the variables that the definition has for the unit.
     pub(crate) fn variables(&mut self, member: &Member<'_>) {
         for (name, value) in &member.unit.environment {
-            self.variable(name, &member.expand(value));
+            self.variable(name, member.expand(value));
         }
     }
 
     /// Sets a variable; specifiers in the value stay specifiers.
-    pub(crate) fn variable(&mut self, name: &str, value: &str) {
-        self.own("Environment", &quote(&format!("{name}={value}")));
+    pub(crate) fn variable(&mut self, name: &str, value: impl Display) {
+        self.own("Environment", quote(&format!("{name}={value}")));
     }
 
     /// Returns the file's text.
@@ -84,11 +90,18 @@ impl Sections {
         let mut text = header(&app.source);
         for (name, lines) in [("Unit", self.unit), (self.own_name, self.own)] {
             if !lines.is_empty() {
-                text.push_str(&format!("\n[{name}]\n{lines}"));
+                for part in ["\n[", name, "]\n", &lines] {
+                    text.push_str(part);
+                }
             }
         }
         text
     }
+}
+
+/// Returns where an app is defined, as a unit says it.
+pub(crate) fn source_path(app: &App) -> String {
+    escape_specifiers(&app.source.display().to_string()).into_owned()
 }
 
 /// Returns the comment that says whose file it is; systemd.generator(7) asks for it.
@@ -109,7 +122,7 @@ pub(crate) fn target(app: &App) -> String {
     let mut sections = Sections::of("target");
     let description = format!("Services of {} in their venv (stopping this stops them all)", app.name);
     sections.unit("Description", &description);
-    sections.unit("SourcePath", &escape_specifiers(&app.source.display().to_string()));
+    sections.unit("SourcePath", source_path(app));
     sections.finish(app)
 }
 
@@ -127,9 +140,9 @@ pub(crate) fn default_path(root: &Path) -> String {
 }
 
 /// Returns what a unit looks for programs in: systemd itself, and the service through its `PATH`.
-pub(crate) fn own_paths(unit: &Effective, (root, manager): (&Path, &Manager)) -> (String, String) {
+pub(crate) fn own_paths(unit: &Effective, (default_path, manager): (&str, &Manager)) -> (String, String) {
     let (search, default) = match unit.exec_search_path() {
-        own if own.is_empty() => (default_path(root), manager.path()),
+        own if own.is_empty() => (default_path.to_owned(), manager.path()),
         own => (own.join(":"), None),
     };
     // systemd.exec(5): ExecSearchPath= gives the PATH too, unless Environment= does.
@@ -140,15 +153,19 @@ pub(crate) fn own_paths(unit: &Effective, (root, manager): (&Path, &Manager)) ->
     (search, path)
 }
 
-pub(crate) fn escape_specifiers(text: &str) -> String {
-    text.replace('%', "%%")
+pub(crate) fn escape_specifiers(text: &str) -> Cow<'_, str> {
+    if text.contains('%') {
+        Cow::Owned(text.replace('%', "%%"))
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// Writes a word of a list of words so that it is read as it is (systemd.syntax(7), "Quoting").
-fn quote(word: &str) -> String {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !"\"'\\".contains(c);
+fn quote(word: &str) -> Cow<'_, str> {
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\'' | '\\');
     if word.chars().all(plain) {
-        return word.to_owned();
+        return Cow::Borrowed(word);
     }
     let mut quoted = String::from("\"");
     for c in word.chars() {
@@ -160,14 +177,12 @@ fn quote(word: &str) -> String {
         }
     }
     quoted.push('"');
-    quoted
+    Cow::Owned(quoted)
 }
 
-fn line(lines: &mut String, key: &str, value: &str) {
-    lines.push_str(key);
-    lines.push('=');
-    lines.push_str(value);
-    lines.push('\n');
+fn line(lines: &mut String, key: &str, value: impl Display) {
+    // Writing to a String can't fail.
+    let _ = writeln!(lines, "{key}={value}");
 }
 
 #[cfg(test)]

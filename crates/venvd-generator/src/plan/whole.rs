@@ -7,13 +7,13 @@ use venvd_unit::{UnitFiles, UnitId};
 
 use super::install::{Install, Keys};
 use super::member::{Member, Skip};
-use super::text::{self, Sections, escape_specifiers};
-use super::{Plan, exec};
+use super::text::{Sections, escape_specifiers, source_path};
+use super::{Host, Plan, exec};
 use crate::report::{UnitReport, UnitState};
 
 /// Plans the file of a whole unit, and the links that enable it. `members` are its own app first, then those that set
-/// variables on it; `wholes` are all units that are written whole.
-pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&UnitFiles, &[UnitId])) {
+/// variables on it.
+pub(super) fn plan(plan: &mut Plan, members: &[Member<'_>], host: &Host<'_>) {
     let Some((member, others)) = members.split_first() else {
         return;
     };
@@ -21,7 +21,7 @@ pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&U
         return;
     };
     let mut report = UnitReport::new(UnitState::Whole);
-    match shadow((units, member), &member.id) {
+    match shadow((host.units, member), &member.id) {
         Shadow::None => {}
         Shadow::Hides(warning) => report.warnings.push(warning),
         Shadow::Hidden(skip) => {
@@ -31,7 +31,7 @@ pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&U
             return plan.skip(member, &skip);
         }
     }
-    let text = match text((member, whole), others, units) {
+    let text = match text((member, whole), others, &host.default_path) {
         Ok(text) => text,
         Err(skip) => {
             for other in others {
@@ -40,9 +40,9 @@ pub(crate) fn plan(plan: &mut Plan, members: &[Member<'_>], (units, wholes): (&U
             return plan.skip(member, &skip);
         }
     };
-    plan.files.insert(PathBuf::from(member.id.as_str()), text);
+    plan.files.insert(member.id.to_string(), text);
     if let Some(install) = whole.sections.get(&Section::Install) {
-        report.warnings.extend(enable(plan, member, install, (units, wholes)));
+        report.warnings.extend(enable(plan, member, install, host));
     }
     plan.tell(member, report);
     for other in others {
@@ -72,17 +72,16 @@ fn shadow((units, member): (&UnitFiles, &Member<'_>), id: &UnitId) -> Shadow {
 }
 
 /// Plans the links of the `[Install]` section, and returns what of it has no effect.
-fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, (units, wholes): (&UnitFiles, &[UnitId])) -> Vec<String> {
+fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, host: &Host<'_>) -> Vec<String> {
     let install = Install::read(&member.id, keys);
     let mut warnings: Vec<_> = install.refused.iter().map(ToString::to_string).collect();
     plan.links.extend(install.dependencies);
     for alias in install.aliases {
-        let path = PathBuf::from(alias.as_str());
-        if wholes.contains(&alias) || plan.links.contains_key(&path) {
+        if host.wholes.contains(&alias) || plan.links.contains_key(alias.as_str()) {
             warnings.push(format!("[Install] Alias={alias}: another unit of venvd has that name"));
             continue;
         }
-        match shadow((units, member), &alias) {
+        match shadow((host.units, member), &alias) {
             Shadow::Hidden(skip) => {
                 warnings.push(format!("[Install] Alias={alias}: {skip}"));
                 continue;
@@ -90,9 +89,9 @@ fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, (units, wholes): (&
             Shadow::Hides(warning) => warnings.push(format!("[Install] Alias={alias}: {warning}")),
             Shadow::None => {}
         }
-        plan.links.insert(path, PathBuf::from(member.id.as_str()));
+        plan.links.insert(alias.to_string(), PathBuf::from(member.id.as_str()));
     }
-    let ours = |also: &String| wholes.iter().any(|whole| whole.as_str() == also);
+    let ours = |also: &String| host.wholes.iter().any(|whole| whole.as_str() == also);
     warnings.extend(install.also.iter().filter(|also| !ours(also)).map(|also| {
         format!(
             "[Install] Also={also}: only units that venvd writes are enabled with this one; `systemctl enable {also}`"
@@ -101,7 +100,7 @@ fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, (units, wholes): (&
     warnings
 }
 
-fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], units: &UnitFiles) -> Result<String, Skip> {
+fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], default_path: &str) -> Result<String, Skip> {
     let app = member.in_force.app;
     let empty = Keys::new();
     let unit = whole.sections.get(&Section::Unit).unwrap_or(&empty);
@@ -109,14 +108,14 @@ fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], units: &U
     if !unit.contains_key("Description") {
         sections.unit(
             "Description",
-            &format!("{} of {}", escape_specifiers(member.id.as_str()), app.name),
+            format_args!("{} of {}", escape_specifiers(member.id.as_str()), app.name),
         );
     }
-    sections.unit("SourcePath", &escape_specifiers(&app.source.display().to_string()));
+    sections.unit("SourcePath", source_path(app));
     match &whole.exec {
         Some(line) => {
             let exec = exec::own_line(line, member)?;
-            service(&mut sections, (member, whole), units);
+            service(&mut sections, (member, whole), default_path);
             for other in others {
                 sections.belong(&other.in_force, false);
                 sections.variables(other);
@@ -126,25 +125,24 @@ fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], units: &U
         None => {
             for key in [Section::Socket, Section::Timer] {
                 for (key, value) in flat(whole.sections.get(&key).unwrap_or(&empty)) {
-                    sections.own(key, &member.expand(value));
+                    sections.own(key, member.expand(value));
                 }
             }
         }
     }
     for (key, value) in flat(unit) {
-        sections.unit(key, &member.expand(value));
+        sections.unit(key, member.expand(value));
     }
     Ok(sections.finish(app))
 }
 
 /// Fills the `[Service]` section but for its command line.
-fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), units: &UnitFiles) {
+fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), default_path: &str) {
     let empty = Keys::new();
     let service = whole.sections.get(&Section::Service).unwrap_or(&empty);
     let last = |key: &str| service.get(key).and_then(|values| values.last()).map(String::as_str);
-    let search = text::default_path(units.root());
-    let path = member.in_force.manager.path().unwrap_or(&search);
-    sections.lead(member, (&search, path));
+    let path = member.in_force.manager.path().unwrap_or(default_path);
+    sections.lead(member, (default_path, path));
     sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
     sections.variables(member);
     // Services of an app run as its user unless the definition says otherwise; as root they never run by accident.
@@ -153,7 +151,7 @@ fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), unit
         sections.own("User", user.as_str());
     }
     for (key, value) in flat(service) {
-        sections.own(key, &member.expand(value));
+        sections.own(key, member.expand(value));
     }
 }
 
