@@ -12,6 +12,7 @@ use venvd_app::{App, AppName, Layout, ProgramName, Record, interpreter};
 use venvd_bus::{Code, Kind};
 use venvd_core::preflight::{self, PreflightError};
 use venvd_fs::{atomic, report};
+use venvd_policy::Edited;
 
 use crate::machine::{Admit, Failure, Side};
 use crate::transaction::Transaction;
@@ -123,7 +124,7 @@ impl Host {
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
         preflight::check(&self.layout, to, &needed)?;
         if case.enabled || case.kind == Kind::Enable {
-            venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to))?;
+            venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
         }
         Ok(())
     }
@@ -279,7 +280,8 @@ impl Host {
                 result => drop(result?),
             }
         } else {
-            venvd_policy::write(&self.layout, &app, &admitted)?;
+            // Preflight refused what was edited before; what is edited meanwhile must not stop the way back.
+            venvd_policy::write(&self.layout, &app, &admitted, Edited::SetAside)?;
         }
         Ok(())
     }

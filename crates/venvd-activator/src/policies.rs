@@ -15,6 +15,7 @@ use venvd_app::links::VenvPath;
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout};
 use venvd_fs::report;
+use venvd_policy::Edited;
 
 /// Lets the policies of all apps follow what is in force.
 ///
@@ -79,12 +80,12 @@ fn one(layout: &Layout, app: &App, venvs: &[VenvPath]) -> Result<(), String> {
             return Ok(());
         }
     }
-    let plan = venvd_policy::plan(layout, app, venvs).map_err(|error| report(&error))?;
+    let plan = venvd_policy::plan(layout, app, venvs, Edited::Refuse).map_err(|error| report(&error))?;
     if plan.edits().is_empty() {
         return Ok(());
     }
     // Under the lock, and so anew: somebody may have written since.
-    venvd_policy::write(layout, app, venvs).map_err(|error| report(&error))?;
+    venvd_policy::write(layout, app, venvs, Edited::Refuse).map_err(|error| report(&error))?;
     match venvs.first() {
         Some(venv) => tracing::info!(venvd_app = %name, "{name}: sudoers and rootwrap.conf follow {}", venv.name()),
         None => tracing::info!(

@@ -10,7 +10,7 @@ use venvd_fs::{IoContext, report};
 
 use crate::plan::SUDOERS_MODE;
 use crate::sudoers::{prove, validate};
-use crate::{Edit, Error, Kind, Plan, plan};
+use crate::{Edit, Edited, Error, Kind, Plan, plan};
 
 /// One writer of policies at a time, since apps share a user's `secure_path`. No app is called that.
 const LOCK: &str = "/run/venvd/_policy.lock";
@@ -20,9 +20,9 @@ const LOCK: &str = "/run/venvd/_policy.lock";
 ///
 /// # Errors
 /// Whatever either refuses.
-pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath]) -> Result<Change, Error> {
+pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) -> Result<Change, Error> {
     let _lock = lock(layout)?;
-    plan(layout, app, admitted)?.apply_locked()
+    plan(layout, app, admitted, edited)?.apply_locked()
 }
 
 /// Takes away all that venvd gave the app: its rules, its place in `secure_path` and in `rootwrap.conf`.
@@ -31,7 +31,7 @@ pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath]) -> Result<Change
 /// When a file can't be removed or written. When only its `rootwrap.conf` can't be put right (because others can write
 /// to it, or it can't be parsed), the rest is done before that is reported.
 pub fn remove(layout: &Layout, app: &App) -> Result<Change, Error> {
-    write(layout, app, &[])
+    write(layout, app, &[], Edited::SetAside)
 }
 
 fn lock(layout: &Layout) -> Result<Lock, Error> {
@@ -71,6 +71,7 @@ impl Plan {
             })
             .collect::<Result<Vec<_>, _>>()?;
         self.validate(&staged)?;
+        self.set_aside()?;
         let mut done = Vec::new();
         for ((edit, attributes), staged) in self.edits.iter().zip(attributes).zip(staged) {
             let result = match staged {
@@ -83,7 +84,10 @@ impl Plan {
                 return Err(put_back(&done, error.into()));
             }
         }
-        if let Err(error) = self.prove() {
+        // What was there already was proved when it was written.
+        if !self.edits.is_empty()
+            && let Err(error) = self.prove()
+        {
             return Err(put_back(&done, error));
         }
         match self.left_behind {
@@ -94,6 +98,16 @@ impl Plan {
             None if self.edits.is_empty() => Ok(Change::Unchanged),
             None => Ok(Change::Changed),
         }
+    }
+
+    /// Keeps what an administrator wrote into files of ours.
+    fn set_aside(&self) -> Result<(), Error> {
+        for edit in self.edits.iter().filter(|edit| edit.is_over_edited()) {
+            if let Some(text) = &edit.before {
+                atomic::write(&edit.aside(), text, SUDOERS_MODE)?;
+            }
+        }
+        Ok(())
     }
 
     fn validate(&self, staged: &[Option<Staged>]) -> Result<(), Error> {
@@ -115,12 +129,16 @@ impl Plan {
         }
     }
 
-    fn prove(&self) -> Result<(), Error> {
+    /// Asks sudo whether it follows these rules now, as far as it can be asked.
+    ///
+    /// # Errors
+    /// When it does not, or can't be run.
+    pub fn prove(&self) -> Result<(), Error> {
         // Below another root there is no sudo to ask. Without rules nothing was granted.
         let (Some(sudo), Some(user)) = (&self.sudo, &self.user) else {
             return Ok(());
         };
-        if !self.layout.root().is_host() || self.rules.is_empty() || self.edits.is_empty() {
+        if !self.layout.root().is_host() || self.rules.is_empty() {
             return Ok(());
         }
         match prove::objection(sudo, user, &self.rules, self.secure_path.as_ref())? {

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 use venvd_app::{AppName, ProgramName, UserName, VenvName};
 use venvd_fs::chain;
 
+use crate::place::Place;
+
 /// A text that must not get into a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {text:?} can't go into sudoers: {rule}")]
@@ -111,10 +113,12 @@ pub enum Error {
         programs: Vec<(ProgramName, PathBuf)>,
     },
     /// A rule would name a program that no admitted venv has.
-    #[error("the [sudo] commands of {app} name {program}, but {venv} has no such program")]
+    #[error("{place}: the [sudo] commands of {app} name {program}, but {venv} has no such program")]
     MissingProgram {
         /// The app.
         app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
         /// The program.
         program: ProgramName,
         /// The venv in front.
@@ -146,7 +150,17 @@ pub enum Error {
         /// The user.
         user: UserName,
     },
-    /// `visudo --version` says something that no known sudo says.
+    /// The `visudo` that is there is not of the sudo that is there, so it can't tell what that one would read.
+    #[error(
+        "{sudo} is installed, but no visudo of the same family: {found}; install it, so that policies can be checked"
+    )]
+    NoVisudo {
+        /// The sudo.
+        sudo: String,
+        /// What was found instead.
+        found: String,
+    },
+    /// `sudo --version` or `visudo --version` says something that no known sudo says.
     #[error("cannot tell which sudo is installed: `{program:?} --version` says {output:?}")]
     UnknownSudo {
         /// The program.
@@ -156,23 +170,49 @@ pub enum Error {
     },
     /// The installed sudo would accept the rule and never match it.
     #[error(
-        "{app}: sudo-rs {version} reads the final * of {command:?} as a literal argument and would refuse every call \
+        "{place}: sudo-rs {version} reads the final * of {command:?} as a literal argument and would refuse every call \
          (it works from 0.2.13 on); with this sudo use the daemon: a command without *, such as \
          {app}-rootwrap-daemon CONFIG, and the service's own setting for it"
     )]
     OpenEnded {
         /// The app.
         app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
         /// The installed version.
         version: String,
         /// The command of the definition.
         command: String,
     },
+    /// A rule for `privsep-helper` itself.
+    #[error(
+        "{place}: privsep-helper can't be a sudo command of {app}: it runs what its caller names, as root; services call \
+         it through rootwrap, which admits it by itself"
+    )]
+    PrivsepHelper {
+        /// The app.
+        app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
+    },
+    /// A file of ours is not as we wrote it.
+    #[error(
+        "{path:?} was edited by hand and is left as it is; `venvctl policy diff {app}` shows what would change, \
+         `venvctl policy apply --force {app}` writes it anew and keeps a copy"
+    )]
+    Edited {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: PathBuf,
+    },
     /// A character or form that is on no allowlist.
-    #[error("the policy of {app} is refused")]
+    #[error("{place}: the policy of {app} is refused")]
     Refused {
         /// The app.
         app: AppName,
+        /// Where in the definition.
+        place: Box<Place>,
         /// What and why.
         #[source]
         source: Refused,
@@ -243,7 +283,9 @@ impl Error {
             Self::MissingProgram { .. } => "policy-missing-program",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",
-            Self::UnknownSudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",
+            Self::UnknownSudo { .. } | Self::NoVisudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",
+            Self::PrivsepHelper { .. } => "policy-privsep-helper",
+            Self::Edited { .. } => "policy-edited",
             Self::Foreign { .. }
             | Self::Refused { .. }
             | Self::Unwrappable { .. }

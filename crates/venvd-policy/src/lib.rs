@@ -11,10 +11,14 @@
 
 mod apply;
 mod error;
+mod place;
 mod plan;
 pub mod rootwrap;
 pub mod sudoers;
+mod warning;
 
 pub use apply::{remove, write};
 pub use error::{Error, Refused};
-pub use plan::{Edit, Kind, Plan, Warning, plan};
+pub use place::Place;
+pub use plan::{Edit, Edited, Kind, Plan, plan};
+pub use warning::Warning;

@@ -1,66 +1,25 @@
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use venvd_app::links::VenvPath;
-use venvd_app::{App, AppName, Layout, ProgramName, UserName};
-use venvd_fs::{atomic, chain};
+use venvd_app::value::SudoCommand;
+use venvd_app::{App, AppName, Layout, UserName};
 
+use crate::place::{Place, text_of};
 use crate::rootwrap::check::Checker;
 use crate::sudoers::installed::Sudo;
 use crate::sudoers::model::{self, Rule, SecurePath};
 use crate::sudoers::system::DIRECTORY;
-use crate::{Error, Refused};
+use crate::{Error, Refused, Warning};
 
+mod edit;
 mod rootwrap;
 mod secure_path;
 
-/// The mode that sudoers(5) asks for.
-pub(crate) const SUDOERS_MODE: u32 = 0o440;
+pub(crate) use edit::SUDOERS_MODE;
+pub use edit::{Edit, Edited, Kind};
 
-/// What a file is to the policy. The order is that of writing.
-///
-/// It keeps every moment harmless, also when the machine dies in it: a rule comes before anything leads to it, and goes
-/// after nothing does any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
-    /// The app's rules.
-    Rules,
-    /// The `rootwrap.conf`.
-    Rootwrap,
-    /// The user's `secure_path`.
-    SecurePath,
-}
-
-/// One file to write or remove.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Edit {
-    /// What it is.
-    pub kind: Kind,
-    /// Where it lies on disk.
-    pub path: PathBuf,
-    /// Its contents now; `None` when it is not there.
-    pub before: Option<Vec<u8>>,
-    /// Its contents afterwards; `None` when it is to go.
-    pub after: Option<Vec<u8>>,
-}
-
-/// What the administrator should know, and that stops nothing.
-#[derive(Debug)]
-pub enum Warning {
-    /// Another app of the same user is left out of his `secure_path`, since its venv is missing or not safe.
-    LeftOut {
-        /// The other app.
-        app: AppName,
-        /// Why.
-        reason: chain::Error,
-    },
-    /// A rule admits any further arguments.
-    OpenEnded {
-        /// The program.
-        program: ProgramName,
-    },
-}
+/// Takes a Python function and a socket of the caller's choosing, which can't be pinned.
+const PRIVSEP_HELPER: &str = "privsep-helper";
 
 /// What is to be written, with all refusals behind it. Nothing has been changed yet.
 #[derive(Debug)]
@@ -90,6 +49,41 @@ impl Plan {
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
+
+    /// Returns which sudo was found, where one was needed: `sudo 1.9.13`.
+    #[must_use]
+    pub fn sudo(&self) -> Option<String> {
+        self.sudo.as_ref().map(ToString::to_string)
+    }
+
+    /// Returns the rules that are to hold, one a line.
+    #[must_use]
+    pub fn rules(&self) -> Vec<String> {
+        self.rules.iter().map(ToString::to_string).collect()
+    }
+
+    /// Returns the user's `secure_path` that is to hold.
+    #[must_use]
+    pub fn secure_path(&self) -> Option<String> {
+        self.secure_path.as_ref().map(ToString::to_string)
+    }
+
+    /// Refuses what would overwrite an administrator's edit, or says what becomes of it.
+    fn settle_edited(&mut self, edited: Edited) -> Result<(), Error> {
+        for edit in self.edits.iter().filter(|edit| edit.is_over_edited()) {
+            if edited == Edited::Refuse {
+                return Err(Error::Edited {
+                    app: self.app.clone(),
+                    path: edit.path.clone(),
+                });
+            }
+            self.warnings.push(Warning::Edited {
+                path: edit.path.clone(),
+                aside: edit.aside(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Decides what the policy of `app` must be when exactly the venvs `admitted` may be used, the first one in front.
@@ -97,12 +91,16 @@ impl Plan {
 /// None admitted means that the app is off. It only reads; whether the app is `enabled` is the caller's business. As a
 /// preflight, it is asked for the new venv alone: a program may be missing in one of two venvs, not in all.
 ///
-/// Other apps of the same user share its `secure_path`: those that are enabled count, with their committed venv.
+/// Other apps of the same user share its `secure_path`: those count that are on, with the venv that is in force.
+///
+/// With none admitted, edited files are set aside whatever is asked for: an app must always be possible to turn off.
 ///
 /// # Errors
 /// All that speaks against it; see [`Error`].
-pub fn plan(layout: &Layout, app: &App, admitted: &[VenvPath]) -> Result<Plan, Error> {
-    plan_for(layout, app, admitted, || Sudo::installed(&app.name))
+pub fn plan(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) -> Result<Plan, Error> {
+    let mut plan = plan_for(layout, app, admitted, || Sudo::installed(&app.name))?;
+    plan.settle_edited(if admitted.is_empty() { Edited::SetAside } else { edited })?;
+    Ok(plan)
 }
 
 /// As [`plan`], with a given way to find the installed sudo. It is only asked for where a sudoers file is written: a
@@ -169,8 +167,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn refused(&self, source: Refused) -> Error {
+        self.refused_at(Place::of_user(self.layout, self.app), source)
+    }
+
+    fn refused_at(&self, place: Box<Place>, source: Refused) -> Error {
         Error::Refused {
             app: self.app.name.clone(),
+            place,
             source,
         }
     }
@@ -194,34 +197,52 @@ impl Planner<'_> {
         };
         self.check_destination(user)?;
         let mut rules = Vec::new();
-        for command in &self.app.sudo {
+        for (index, command) in self.app.sudo.iter().enumerate() {
+            let place = Place::of_command(self.layout, self.app, index);
             if command.open_ended && !sudo.honours_star() {
                 return Err(Error::OpenEnded {
                     app: self.app.name.clone(),
+                    place,
                     version: sudo.version.to_string(),
-                    command: format!("{} {} *", command.program, command.arguments.join(" ")),
+                    command: text_of(command),
+                });
+            }
+            if command.program.as_str() == PRIVSEP_HELPER {
+                return Err(Error::PrivsepHelper {
+                    app: self.app.name.clone(),
+                    place,
                 });
             }
             let before = rules.len();
             for venv in self.admitted {
                 if let Some(path) = self.checker.program(venv, &command.program)? {
-                    rules.push(Rule::new(user, &path, command).map_err(|refused| self.refused(refused))?);
+                    let rule = Rule::new(user, &path, command);
+                    rules.push(rule.map_err(|refused| self.refused_at(place.clone(), refused))?);
                 }
             }
             if rules.len() == before {
                 return Err(Error::MissingProgram {
                     app: self.app.name.clone(),
+                    place,
                     program: command.program.clone(),
                     venv: first.name().clone(),
                 });
             }
             if command.open_ended {
-                warnings.push(Warning::OpenEnded {
-                    program: command.program.clone(),
-                });
+                warnings.push(self.open_ended(place, command));
             }
         }
         Ok(rules)
+    }
+
+    fn open_ended(&self, place: Box<Place>, command: &SudoCommand) -> Warning {
+        let config = self.app.rootwrap.as_ref().map(|rootwrap| rootwrap.config.to_path_buf());
+        let named = |argument: &String| config.as_deref() == Some(Path::new(argument));
+        Warning::OpenEnded {
+            place,
+            command: text_of(command),
+            rootwrap: command.program.as_str().ends_with("-rootwrap") || command.arguments.iter().any(named),
+        }
     }
 
     fn check_destination(&self, user: &UserName) -> Result<(), Error> {
@@ -245,34 +266,14 @@ impl Planner<'_> {
 
     fn rules_edit(&self, rules: &[Rule]) -> Result<Option<Edit>, Error> {
         let text = (!rules.is_empty()).then(|| model::rules_file(&self.app.name, rules));
-        sudoers_edit(Kind::Rules, self.layout.sudoers(&self.app.name), text)
+        Edit::of_sudoers(Kind::Rules, self.layout.sudoers(&self.app.name), text)
     }
 
     fn path_edit(&self, user: &UserName, path: Option<&SecurePath>) -> Result<Option<Edit>, Error> {
         let text = path.map(|path| model::path_file(user, path)).transpose();
         let text = text.map_err(|refused| self.refused(refused))?;
-        sudoers_edit(Kind::SecurePath, self.layout.sudoers_path_of(user), text)
+        Edit::of_sudoers(Kind::SecurePath, self.layout.sudoers_path_of(user), text)
     }
-}
-
-/// Returns the edit that makes a file below `sudoers.d` right, if it is not.
-fn sudoers_edit(kind: Kind, path: PathBuf, text: Option<String>) -> Result<Option<Edit>, Error> {
-    let before = atomic::read(&path)?;
-    let after = text.map(String::into_bytes);
-    let same = before == after && (after.is_none() || has_attributes(&path));
-    Ok((!same).then_some(Edit {
-        kind,
-        path,
-        before,
-        after,
-    }))
-}
-
-fn has_attributes(path: &Path) -> bool {
-    // Any doubt means "no": writing again is always right.
-    fs::symlink_metadata(path).is_ok_and(|metadata| {
-        metadata.mode() & 0o7777 == SUDOERS_MODE && metadata.uid() == nix::unistd::geteuid().as_raw()
-    })
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ impl Planner<'_> {
             }
             (None, Some(user)) if !self.app.sudo.is_empty() => self
                 .system_path(user)?
+                .directories
                 .iter()
                 .map(|path| PathBuf::from(path.as_str()))
                 .collect(),

@@ -12,7 +12,7 @@ use super::{Planner, Warning};
 use crate::Error;
 use crate::rootwrap::conf::venv_of;
 use crate::sudoers::model::{PlainPath, SecurePath};
-use crate::sudoers::system::{self, Problem};
+use crate::sudoers::system::{self, Problem, SystemPath};
 
 impl Planner<'_> {
     /// Returns the user's `secure_path` over all of his apps; `None` when none of them needs one.
@@ -33,10 +33,12 @@ impl Planner<'_> {
         if front.is_empty() {
             return Ok(None);
         }
-        Ok(Some(SecurePath::new(front, &self.system_path(user)?)))
+        let system = self.system_path(user)?;
+        warnings.extend(system.unclear.into_iter().map(|line| Warning::Unclear { line }));
+        Ok(Some(SecurePath::new(front, &system.directories)))
     }
 
-    pub(super) fn system_path(&self, user: &UserName) -> Result<Vec<PlainPath>, Error> {
+    pub(super) fn system_path(&self, user: &UserName) -> Result<SystemPath, Error> {
         system::secure_path(self.layout, user).map_err(|problem| match problem {
             Problem::Io(error) => error.into(),
             Problem::Refused(source) => Error::SystemPath { source },

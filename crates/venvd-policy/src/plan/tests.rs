@@ -1,4 +1,6 @@
-use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::path::PathBuf;
 
 use venvd_app::links::{self, Link};
 use venvd_app::search;
@@ -6,6 +8,7 @@ use venvd_fs::Root;
 use venvd_fs::atomic::Change;
 
 use super::*;
+use crate::sudoers::header::with_header;
 use crate::sudoers::installed::{Family, Version};
 
 const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/usr/share/cinder/rootwrap\n\
@@ -140,20 +143,19 @@ fn bin(tag: &str) -> String {
 }
 
 fn rules(tags: &[&str]) -> String {
-    let mut text = "# Managed by venvd from the definition of cinder; edits are overwritten\n".to_owned();
+    let mut text = String::new();
     for command in [STAR, DAEMON] {
         for tag in tags {
             text += &format!("cinder ALL=(root) NOPASSWD: NOSETENV: {}/{command}\n", bin(tag));
         }
     }
-    text
+    with_header("from the definition of cinder", &text)
 }
 
 fn path_line(bins: &[String]) -> String {
-    format!(
-        "# Managed by venvd from the definitions of all apps of cinder; edits are overwritten\n\
-         Defaults:cinder secure_path=\"{}:{SYSTEM}\"\n",
-        bins.join(":")
+    with_header(
+        "from the definitions of all apps of cinder",
+        &format!("Defaults:cinder secure_path=\"{}:{SYSTEM}\"\n", bins.join(":")),
     )
 }
 
@@ -459,21 +461,30 @@ fn an_app_can_be_turned_off_whatever_became_of_its_rootwrap_conf() {
 fn what_visudo_refuses_is_never_in_place() {
     let mut host = host();
     let before = host.state();
-    if let Some(sudo) = &mut host.sudo {
-        sudo.visudo = "/bin/false".into();
-    }
-    // It says nothing, and fails with and without our files: then it is not our fault.
+    let visudo = |host: &mut Host, script: &str| {
+        host.put("visudo", &format!("#!/bin/sh\n{script}\n"));
+        host.chmod("visudo", 0o755);
+        let path = host.directory.path().join("visudo");
+        host.sudo = host.sudo.take().map(|sudo| Sudo { visudo: path, ..sudo });
+    };
+    // The system's own file is broken, with and without ours: then it is not our fault.
+    visudo(
+        &mut host,
+        "grep -q 'etc/sudoers$' \"$3\" || exit 0; echo 'sudoers: broken'; exit 1",
+    );
     host.write(&["1"]);
     host.write(&[]);
-    host.put(
-        "visudo",
-        "#!/bin/sh\ngrep -q venvd-cinder \"$3\" || exit 0\necho 'bad: line 1'; exit 1\n",
+    // It stops there, and ours are broken, too.
+    visudo(
+        &mut host,
+        "grep -q 'etc/sudoers$' \"$3\" || echo 'ours: broken'; exit 1",
     );
-    host.chmod("visudo", 0o755);
-    host.sudo = host.sudo.map(|sudo| Sudo {
-        visudo: host.directory.path().join("visudo"),
-        ..sudo
-    });
+    let error = host.plan(&["1"]).unwrap().apply().unwrap_err();
+    assert!(error.to_string().contains("ours: broken"), "{error}");
+    visudo(
+        &mut host,
+        "grep -q venvd-cinder \"$3\" || exit 0; echo 'bad: line 1'; exit 1",
+    );
     let error = host.plan(&["1"]).unwrap().apply().unwrap_err();
     assert_eq!(error.code(), "policy-invalid");
     assert!(error.to_string().contains("bad: line 1"), "{error}");
@@ -510,4 +521,112 @@ fn a_change_since_the_planning_is_a_conflict() {
     assert_eq!(error.code(), "policy-conflict");
     assert!(host.read("etc/cinder/rootwrap.conf").unwrap().ends_with("# mine\n"));
     assert_eq!(host.read("etc/sudoers.d/venvd-cinder"), None);
+}
+
+#[test]
+fn an_edited_file_stays_until_force() {
+    let edit = |host: &Host, path: &str| {
+        let text = host.read(path).unwrap();
+        host.put(path, &text.replace("NOSETENV", "SETENV").replace(SYSTEM, "/opt/mine"));
+        host.read(path).unwrap()
+    };
+    for path in ["etc/sudoers.d/venvd-cinder", "etc/sudoers.d/venvd_path-cinder"] {
+        let host = host();
+        host.write(&["1"]);
+        fs::set_permissions(host.at(path), fs::Permissions::from_mode(0o640)).unwrap();
+        let edited = edit(&host, path);
+        for admitted in [&["1"][..], &["1", "2"]] {
+            let error = host.plan(admitted).unwrap().settle_edited(Edited::Refuse).unwrap_err();
+            assert_eq!(error.code(), "policy-edited");
+            assert!(
+                error.to_string().contains(path) && error.to_string().contains("--force"),
+                "{error}"
+            );
+        }
+        assert_eq!(host.read(path).as_ref(), Some(&edited), "it is not touched");
+
+        let mut plan = host.plan(&["1"]).unwrap();
+        plan.settle_edited(Edited::SetAside).unwrap();
+        assert!(matches!(plan.warnings().last(), Some(Warning::Edited { .. })));
+        plan.apply().unwrap();
+        assert_eq!(
+            host.read(&format!("{path}.edited")),
+            Some(edited),
+            "what it said is kept"
+        );
+        let mut plan = host.plan(&["1"]).unwrap();
+        plan.settle_edited(Edited::Refuse).unwrap();
+        assert_eq!(plan.apply().unwrap(), Change::Unchanged);
+
+        // A foreign file of our name is no other case.
+        host.put(path, "cinder ALL=(ALL) ALL\n");
+        assert!(host.plan(&["1"]).unwrap().settle_edited(Edited::Refuse).is_err());
+    }
+}
+
+#[test]
+fn an_app_can_be_turned_off_whatever_was_edited() {
+    let host = host();
+    host.write(&["1"]);
+    host.put("etc/sudoers.d/venvd-cinder", "cinder ALL=(ALL) NOPASSWD: ALL\n");
+    let app = host.app("cinder");
+    plan(&host.layout, &app, &[], Edited::Refuse).unwrap().apply().unwrap();
+    assert_eq!(host.read("etc/sudoers.d/venvd-cinder"), None);
+    assert!(host.read("etc/sudoers.d/venvd-cinder.edited").is_some());
+}
+
+#[test]
+fn a_refusal_names_the_place_in_the_definition() {
+    let host = host();
+    fs::remove_file(host.at("var/lib/venvd/venvs/cinder/1/bin/cinder-rootwrap-daemon")).unwrap();
+    let report = host.refusal("policy-missing-program");
+    // `enabled` and `user` come first.
+    assert!(
+        report.contains("/etc/venvd/apps/cinder.toml:7 (sudo.commands[1])"),
+        "{report}"
+    );
+    host.put(
+        "etc/venvd/apps/cinder.toml.d/50-sudo.toml",
+        "[sudo]\ncommands = [\n  'privsep-helper /etc/x.conf',\n]\n",
+    );
+    let report = host.refusal("policy-privsep-helper");
+    assert!(
+        report.contains("/etc/venvd/apps/cinder.toml.d/50-sudo.toml:3 (sudo.commands[0])"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_definition_outside_of_the_allowlist_names_file_line_and_place() {
+    for bad in [
+        "x",
+        "x *",
+        "x /a/../b",
+        "x  /a",
+        "x /a,ALL",
+        "/bin/sh /x",
+        "x #1",
+        "x a=b",
+        "x /a\\n* ALL",
+    ] {
+        let host = host();
+        host.put(
+            "etc/venvd/apps/cinder.toml",
+            &format!("user = \"cinder\"\n[sudo]\ncommands = [\"{bad}\"]\n"),
+        );
+        let error = search::load_app(&host.layout, &"cinder".parse().unwrap()).unwrap_err();
+        let report = venvd_fs::report(&error);
+        assert!(report.contains("cinder.toml:3:"), "{bad:?}: {report}");
+    }
+}
+
+#[test]
+fn the_warning_of_a_star_says_what_it_admits() {
+    let host = host();
+    let plan = host.plan(&["1"]).unwrap();
+    let text = plan.warnings()[0].to_string();
+    assert!(
+        text.contains("cinder.toml:7 (sudo.commands[0])") && text.contains("privsep-helper"),
+        "{text}"
+    );
 }

@@ -8,8 +8,14 @@ use venvd_app::AppName;
 
 use crate::Error;
 
-const VISUDO: &str = "/usr/sbin/visudo";
 const SUDO: &str = "/usr/bin/sudo";
+/// Where a `visudo` may be. With both families installed, the one that is not the host's has another name.
+const VISUDOS: [&str; 4] = [
+    "/usr/sbin/visudo",
+    "/usr/bin/visudo",
+    "/usr/bin/visudo-rs",
+    "/usr/sbin/visudo-rs",
+];
 
 /// The first sudo-rs that takes a final `*` for further arguments; before, it was a literal one (tried by running).
 const RUST_HONOURS_STAR: Version = Version([0, 2, 13]);
@@ -36,6 +42,21 @@ pub(crate) enum Family {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version(pub(crate) [u32; 3]);
 
+impl fmt::Display for Family {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::C => "sudo",
+            Self::Rust => "sudo-rs",
+        })
+    }
+}
+
+impl fmt::Display for Sudo {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.family, self.version)
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [major, minor, patch] = self.0;
@@ -53,24 +74,37 @@ pub(crate) struct Answer {
 impl Sudo {
     /// Looks for the sudo of the host that this runs on, which `app` needs.
     pub(crate) fn installed(app: &AppName) -> Result<Self, Error> {
-        let visudo = PathBuf::from(VISUDO);
-        if !visudo.exists() {
-            return Err(Error::NoSudo {
-                app: app.clone(),
-                missing: visudo,
-            });
+        Self::among(app, Path::new(SUDO), &VISUDOS.map(Path::new))
+    }
+
+    /// Takes a sudo, and the first `visudo` of its family: the other one would check for what is not read.
+    fn among(app: &AppName, sudo: &Path, visudos: &[&Path]) -> Result<Self, Error> {
+        let no_sudo = |missing: &Path| Error::NoSudo {
+            app: app.clone(),
+            missing: missing.to_owned(),
+        };
+        if !sudo.exists() {
+            return Err(no_sudo(sudo));
         }
-        let answer = run(&visudo, &["--version"])?;
-        match parse_version(&answer.output) {
-            Some((family, version)) => Ok(Self {
-                visudo,
-                sudo: SUDO.into(),
-                family,
-                version,
-            }),
-            None => Err(Error::UnknownSudo {
-                program: visudo,
-                output: answer.output,
+        let (family, version) = ask_version(sudo)?;
+        let mut others = Vec::new();
+        for visudo in visudos.iter().filter(|visudo| visudo.exists()) {
+            let found = ask_version(visudo)?;
+            if found.0 == family {
+                return Ok(Self {
+                    visudo: (*visudo).to_owned(),
+                    sudo: sudo.to_owned(),
+                    family,
+                    version,
+                });
+            }
+            others.push(format!("{} is of {} {}", visudo.display(), found.0, found.1));
+        }
+        match others.is_empty() {
+            true => Err(no_sudo(visudos.first().copied().unwrap_or(sudo))),
+            false => Err(Error::NoVisudo {
+                sudo: format!("{family} {version}"),
+                found: others.join(", "),
             }),
         }
     }
@@ -79,6 +113,14 @@ impl Sudo {
     pub(crate) fn honours_star(&self) -> bool {
         self.family == Family::C || self.version >= RUST_HONOURS_STAR
     }
+}
+
+fn ask_version(program: &Path) -> Result<(Family, Version), Error> {
+    let answer = run(program, &["--version"])?;
+    parse_version(&answer.output).ok_or_else(|| Error::UnknownSudo {
+        program: program.to_owned(),
+        output: answer.output,
+    })
 }
 
 /// Reads `visudo version 1.9.13p3` and the like.
@@ -138,6 +180,11 @@ mod tests {
                 Family::C,
                 [1, 9, 13],
             ),
+            (
+                "Sudo version 1.9.13p3\nConfigure options: --x 0.2.5\n",
+                Family::C,
+                [1, 9, 13],
+            ),
             ("visudo version 1.9.16p2\n", Family::C, [1, 9, 16]),
             ("visudo version 1.10\n", Family::C, [1, 10, 0]),
             ("visudo version 0.2.5\n", Family::Rust, [0, 2, 5]),
@@ -168,12 +215,40 @@ mod tests {
             (Family::Rust, [0, 3, 0], true),
         ] {
             let sudo = Sudo {
-                visudo: VISUDO.into(),
+                visudo: VISUDOS[0].into(),
                 sudo: SUDO.into(),
                 family,
                 version: Version(version),
             };
             assert_eq!(sudo.honours_star(), honours, "{sudo:?}");
         }
+    }
+
+    #[test]
+    fn takes_the_visudo_of_the_same_family() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let program = |name: &str, says: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            path
+        };
+        let (c, rust) = (
+            program("c", "visudo version 1.9.16p2"),
+            program("rs", "visudo version 0.2.5"),
+        );
+        let app = "nova".parse().unwrap();
+        let sudo = program("sudo-c", "Sudo version 1.9.16p2");
+        assert_eq!(Sudo::among(&app, &sudo, &[&rust, &c]).unwrap().visudo, c);
+        let sudo = program("sudo-rs", "sudo-rs 0.2.5");
+        assert_eq!(Sudo::among(&app, &sudo, &[&c, &rust]).unwrap().visudo, rust);
+        let error = Sudo::among(&app, &sudo, &[&c]).unwrap_err();
+        assert!(error.to_string().contains("c is of sudo 1.9.16"), "{error}");
+        assert!(matches!(Sudo::among(&app, &sudo, &[]), Err(Error::NoSudo { .. })));
+        assert!(matches!(
+            Sudo::among(&app, &directory.path().join("no"), &[&c]),
+            Err(Error::NoSudo { .. })
+        ));
     }
 }

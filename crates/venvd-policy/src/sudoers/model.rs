@@ -11,6 +11,7 @@ use std::path::Path;
 use venvd_app::value::SudoCommand;
 use venvd_app::{AppName, UserName};
 
+use super::header::with_header;
 use crate::Refused;
 
 /// sudo-rs takes no token of more than 1024 bytes.
@@ -189,11 +190,11 @@ impl fmt::Display for SecurePath {
 /// Returns the text of an app's file.
 #[must_use]
 pub fn rules_file(app: &AppName, rules: &[Rule]) -> String {
-    let mut text = format!("# Managed by venvd from the definition of {app}; edits are overwritten\n");
+    let mut body = String::new();
     for rule in rules {
-        let _infallible = writeln!(text, "{rule}");
+        let _infallible = writeln!(body, "{rule}");
     }
-    text
+    with_header(&format!("from the definition of {app}"), &body)
 }
 
 /// Returns the text of a user's file with his `secure_path`.
@@ -202,9 +203,10 @@ pub fn rules_file(app: &AppName, rules: &[Rule]) -> String {
 /// When the user's name could mean more than itself to sudo.
 pub fn path_file(user: &UserName, path: &SecurePath) -> Result<String, Refused> {
     let user = PlainUser::new(user)?.0;
-    Ok(format!(
-        "# Managed by venvd from the definitions of all apps of {user}; edits are overwritten\n\
-         Defaults:{user} secure_path=\"{path}\"\n"
+    let body = format!("Defaults:{user} secure_path=\"{path}\"\n");
+    Ok(with_header(
+        &format!("from the definitions of all apps of {user}"),
+        &body,
     ))
 }
 

@@ -25,7 +25,11 @@ pub(crate) fn faults(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<O
     let ours = added_lines(&without.output, &with.output);
     match (ours.is_empty(), without.success) {
         (false, _) => Ok(Some(ours.join("; "))),
-        (true, false) => Ok(None),
+        // An old sudo may stop at what is broken elsewhere, before it comes to ours: so ours alone, too.
+        (true, false) => {
+            let alone = ask_of(sudo, layout, staged)?;
+            Ok((!alone.success).then_some(alone.output))
+        }
         // It fails only with our files and does not say why.
         (true, true) => Ok(Some(with.output)),
     }
@@ -33,12 +37,13 @@ pub(crate) fn faults(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<O
 
 fn ask(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<Answer, Error> {
     let main = layout.on_disk(MAIN);
+    let main = main.exists().then_some(main.as_path());
+    let included: Vec<&Path> = main.into_iter().chain(staged.iter().copied()).collect();
+    ask_of(sudo, layout, &included)
+}
+
+fn ask_of(sudo: &Sudo, layout: &Layout, included: &[&Path]) -> Result<Answer, Error> {
     let mut text = String::new();
-    let included = main
-        .exists()
-        .then_some(main.as_path())
-        .into_iter()
-        .chain(staged.iter().copied());
     for path in included {
         // A path that is not plain would need quotes that not every sudo knows; one below --root may be anything.
         let plain = PlainPath::new(path).map_err(|refused| Error::Unwrappable { source: refused })?;

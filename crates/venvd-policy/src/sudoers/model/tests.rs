@@ -25,11 +25,13 @@ fn renders_rules() {
     });
     assert_eq!(
         rules_file(&"nova".parse().unwrap(), &rules),
-        "# Managed by venvd from the definition of nova; edits are overwritten\n\
-         nova ALL=(root) NOPASSWD: NOSETENV: /var/lib/venvd/venvs/nova/29.2.0/bin/nova-rootwrap \
+        with_header(
+            "from the definition of nova",
+            "nova ALL=(root) NOPASSWD: NOSETENV: /var/lib/venvd/venvs/nova/29.2.0/bin/nova-rootwrap \
          /etc/nova/rootwrap.conf *\n\
          nova ALL=(root) NOPASSWD: NOSETENV: /var/lib/venvd/venvs/nova/29.2.0/bin/nova-rootwrap-daemon \
          /etc/nova/rootwrap.conf\n"
+        )
     );
 }
 
@@ -41,8 +43,10 @@ fn renders_secure_path_each_directory_once() {
     );
     assert_eq!(
         path_file(&user(), &path).unwrap(),
-        "# Managed by venvd from the definitions of all apps of nova; edits are overwritten\n\
-         Defaults:nova secure_path=\"/v/2/bin:/v/1/bin:/bin:/usr/bin\"\n"
+        with_header(
+            "from the definitions of all apps of nova",
+            "Defaults:nova secure_path=\"/v/2/bin:/v/1/bin:/bin:/usr/bin\"\n"
+        )
     );
 }
 

@@ -1,0 +1,88 @@
+//! The files that a plan writes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use venvd_fs::atomic;
+
+use crate::Error;
+use crate::sudoers::header;
+
+/// The mode that sudoers(5) asks for.
+pub(crate) const SUDOERS_MODE: u32 = 0o440;
+
+/// What a file is to the policy. The order is that of writing.
+///
+/// It keeps every moment harmless, also when the machine dies in it: a rule comes before anything leads to it, and goes
+/// after nothing does any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The app's rules.
+    Rules,
+    /// The `rootwrap.conf`.
+    Rootwrap,
+    /// The user's `secure_path`.
+    SecurePath,
+}
+
+/// What becomes of a sudoers file of ours that an administrator edited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Edited {
+    /// It stays, and the plan is refused.
+    Refuse,
+    /// It goes, and a copy stays beside it as `NAME.edited`, which sudo does not read.
+    ///
+    /// This is for `--force`, and for what must not fail: a way back, and turning an app off.
+    SetAside,
+}
+
+/// One file to write or remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edit {
+    /// What it is.
+    pub kind: Kind,
+    /// Where it lies on disk.
+    pub path: PathBuf,
+    /// Its contents now; `None` when it is not there.
+    pub before: Option<Vec<u8>>,
+    /// Its contents afterwards; `None` when it is to go.
+    pub after: Option<Vec<u8>>,
+}
+
+impl Edit {
+    /// Returns the edit that makes a file below `sudoers.d` right, if it is not.
+    pub(crate) fn of_sudoers(kind: Kind, path: PathBuf, text: Option<String>) -> Result<Option<Self>, Error> {
+        let before = atomic::read(&path)?;
+        let after = text.map(String::into_bytes);
+        let same = before == after && (after.is_none() || has_attributes(&path));
+        Ok((!same).then_some(Self {
+            kind,
+            path,
+            before,
+            after,
+        }))
+    }
+
+    /// Returns whether what is there now is a sudoers file that somebody else than venvd wrote or changed.
+    #[must_use]
+    pub fn is_over_edited(&self) -> bool {
+        let is_ours = self.kind != Kind::Rootwrap;
+        is_ours && self.before != self.after && self.before.as_deref().is_some_and(header::is_edited)
+    }
+
+    /// Returns where an edited file is kept. Its name has a dot, so that sudo skips it, see sudoers(5).
+    #[must_use]
+    pub fn aside(&self) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(".edited");
+        name.into()
+    }
+}
+
+fn has_attributes(path: &Path) -> bool {
+    // Any doubt means "no": writing again is always right.
+    fs::symlink_metadata(path).is_ok_and(|metadata| {
+        metadata.mode() & 0o7777 == SUDOERS_MODE && metadata.uid() == nix::unistd::geteuid().as_raw()
+    })
+}
