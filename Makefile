@@ -25,7 +25,7 @@ SYSTEMD_UNITS := $(wildcard $(foreach kind,service path target socket timer,unit
 DBUS_POLICY := $(wildcard units/org.venvd1.conf)
 DBUS_SERVICE := $(wildcard units/org.venvd1.service)
 
-.PHONY: help build test prepare lint demo bench install deb locks docs clean
+.PHONY: help build test nightly fuzz prepare lint demo bench install deb locks docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,7 +49,17 @@ prepare: deb
 
 test: prepare ## all tests, also in machines; as root
 	$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest
-	VENVD_DEB=$(abspath $(DEB)) $(CARGO) nextest run --workspace --locked --no-fail-fast --config-file tests/nextest.toml
+	VENVD_DEB=$(abspath $(DEB)) VENVD_SYSTEMDS=2 \
+	    $(CARGO) nextest run --workspace --locked --no-fail-fast --config-file tests/nextest.toml
+
+# The seed changes with the day, so that each night sees other units; a failure names its own.
+nightly: prepare ## the long versions of the random tests: 10,000 units, against each systemd; UNITS=… SEED=…
+	VENVD_SYSTEMDS=2 VENVD_RANDOM_UNITS=$(or $(UNITS),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
+	    $(CARGO) test --release --locked -p venvd-unit --test against_systemd
+
+# The stable compiler is enough; with an address sanitizer where it has one.
+fuzz: ## every fuzz target in turn, each for SECONDS (60)
+	crates/venvd-unit/fuzz/run $(or $(SECONDS),60)
 
 demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the newer Debian; as root
 	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo

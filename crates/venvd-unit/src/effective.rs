@@ -13,6 +13,7 @@ use crate::fatal;
 use crate::lexer::{self, Assignment, Skipped};
 use crate::name::UnitId;
 use crate::search_path::{Found, UnitFiles};
+use crate::specifier;
 
 /// The keys of `[Service]` that hold command lines (systemd.service(5)).
 pub const EXEC_KEYS: [&str; 7] = [
@@ -254,7 +255,7 @@ impl Effective {
     pub fn variable(&self, name: &str) -> Option<String> {
         self.environment()
             .into_iter()
-            .find(|(key, _)| key == name)
+            .find(|(key, _)| *key == name)
             .map(|(_, value)| value)
     }
 
@@ -262,7 +263,8 @@ impl Effective {
     #[must_use]
     pub fn environment(&self) -> Vec<(String, String)> {
         let mut variables: Vec<(String, String)> = Vec::new();
-        for (name, value) in self.list(SERVICE, "Environment").into_iter().flat_map(Entry::variables) {
+        let set = self.list(SERVICE, "Environment").into_iter();
+        for (name, value) in set.flat_map(|entry| entry.variables(&self.found.id)) {
             match variables.iter_mut().find(|(key, _)| *key == name) {
                 Some(variable) => variable.1 = value,
                 None => variables.push((name, value)),
@@ -274,11 +276,14 @@ impl Effective {
     /// Returns the directories of `ExecSearchPath=`, specifiers as they stand.
     #[must_use]
     pub fn exec_search_path(&self) -> Vec<&str> {
+        let absolute = |path: &&str| match specifier::expand(path, &self.found.id) {
+            Ok(Some(path)) => path.starts_with('/') && path.split('/').all(|part| part != ".."),
+            Ok(None) => path.starts_with(['/', '%']),
+            Err(_) => false,
+        };
         let values = self.list(SERVICE, "ExecSearchPath").into_iter();
         // A directory that is not absolute ends the line (`config_parse_colon_separated_paths()`).
-        values
-            .flat_map(|e| e.value().split(':').take_while(|path| path.starts_with(['/', '%'])))
-            .collect()
+        values.flat_map(|e| e.value().split(':').take_while(absolute)).collect()
     }
 
     /// Returns the files of `EnvironmentFile=`, with their `-`.

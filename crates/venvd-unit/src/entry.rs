@@ -9,7 +9,8 @@ use venvd_fs::diagnose::{Diagnostic, Place};
 
 use crate::command::CommandLine;
 use crate::lexer::{self, Assignment, Position};
-use crate::word;
+use crate::name::UnitId;
+use crate::{specifier, word};
 
 /// What is wrong in a unit's files, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,9 +121,10 @@ impl Entry {
         self.commands.as_ref()
     }
 
-    /// Returns the variables that the value sets, for `Environment=`; specifiers as they stand (`config_parse_environ()`).
+    /// Returns the variables that the value sets, for `Environment=` of the unit `id`; specifiers in values as they
+    /// stand (`config_parse_environ()`).
     #[must_use]
-    pub fn variables(&self) -> Vec<(String, String)> {
+    pub fn variables(&self, id: &UnitId) -> Vec<(String, String)> {
         let mut variables = Vec::new();
         let mut from = Some(0);
         // A word that can't be read ends the line, those before it count.
@@ -131,9 +133,9 @@ impl Entry {
         {
             from = word.next;
             if let Ok(text) = std::str::from_utf8(&word.bytes)
-                && let Some((name, value)) = text.split_once('=').filter(|(name, _)| is_variable(name))
+                && let Some(variable) = assigned(text, id)
             {
-                variables.push((name.to_owned(), value.to_owned()));
+                variables.push(variable);
             }
         }
         variables
@@ -149,6 +151,15 @@ impl Entry {
         let length = span.len().min(self.assignment.run(span.start));
         source.trouble((self.assignment.position(span.start), length), what.into())
     }
+}
+
+/// Takes `NAME=value` apart.
+fn assigned(text: &str, id: &UnitId) -> Option<(String, String)> {
+    specifier::check(text).ok()?;
+    let (name, value) = text.split_once('=')?;
+    // What is valid is a question of what stands there in the end.
+    let name = specifier::expand(name, id).ok()??;
+    is_variable(&name).then(|| (name, value.to_owned()))
 }
 
 /// `env_name_is_valid()`

@@ -3,6 +3,7 @@
 //! What `systemctl cat` shows and leaves to the reader. Keys that this does not know count as having an effect.
 
 use crate::effective::{Effective, Entry};
+use crate::name::UnitId;
 
 /// Settings with one value: the last assignment counts (systemd.unit(5), systemd.service(5), systemd.exec(5) …).
 const SINGLE: &[&str] = &[
@@ -149,11 +150,11 @@ impl<'a> Fate<'a> {
 pub fn fates(unit: &Effective) -> Vec<(&Entry, Fate<'_>)> {
     let entries = unit.entries();
     let each = entries.iter().enumerate();
-    each.map(|(index, entry)| (entry, fate(entry, &entries[index + 1..])))
+    each.map(|(index, entry)| (entry, fate(entry, &entries[index + 1..], &unit.found.id)))
         .collect()
 }
 
-fn fate<'a>(entry: &'a Entry, later: &'a [Entry]) -> Fate<'a> {
+fn fate<'a>(entry: &'a Entry, later: &'a [Entry], id: &UnitId) -> Fate<'a> {
     let (section, key) = (&entry.assignment.section, entry.assignment.key.as_str());
     let mut same = later
         .iter()
@@ -169,17 +170,17 @@ fn fate<'a>(entry: &'a Entry, later: &'a [Entry]) -> Fate<'a> {
         return Fate::Emptied(reset);
     }
     if key == "Environment" {
-        return variables(entry, &same.collect::<Vec<_>>());
+        return variables(entry, &same.collect::<Vec<_>>(), id);
     }
     Fate::Counts
 }
 
-fn variables<'a>(entry: &'a Entry, later: &[&'a Entry]) -> Fate<'a> {
-    let set: Vec<String> = entry.variables().into_iter().map(|(name, _)| name).collect();
+fn variables<'a>(entry: &'a Entry, later: &[&'a Entry], id: &UnitId) -> Fate<'a> {
+    let set: Vec<String> = entry.variables(id).into_iter().map(|(name, _)| name).collect();
     let again = |name: &String| {
         let mut sets = later
             .iter()
-            .filter(|other| other.variables().iter().any(|(other, _)| other == name));
+            .filter(|other| other.variables(id).iter().any(|(other, _)| other == name));
         sets.next_back().copied()
     };
     let overridden: Vec<(String, &Entry)> = set
@@ -197,7 +198,7 @@ fn variables<'a>(entry: &'a Entry, later: &[&'a Entry]) -> Fate<'a> {
 mod tests {
     use super::*;
     use crate::tests_support::Tree;
-    use crate::{Unit, UnitFiles, UnitId, effective};
+    use crate::{Unit, UnitFiles, effective};
 
     fn told(unit: &str, dropin: &str) -> Vec<String> {
         let tree = Tree::new();
