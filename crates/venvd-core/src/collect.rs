@@ -179,7 +179,7 @@ pub fn plan(layout: &Layout, asked: &Asked) -> Result<Plan, Error> {
 
 /// Decides for each of the venvs.
 fn verdicts(layout: &Layout, asked: &Asked, venvs: &[VenvPath]) -> Result<BTreeMap<VenvPath, Verdict>, Error> {
-    usage::may_look()?;
+    usage::may_look(layout)?;
     let usage = Usage::scan(layout, venvs)?;
     refuse_blind(&usage)?;
     let facts: Vec<Facts> = venvs.par_iter().map(|venv| Facts::of(layout, venv)).collect();
@@ -208,7 +208,7 @@ fn verdicts(layout: &Layout, asked: &Asked, venvs: &[VenvPath]) -> Result<BTreeM
 /// # Errors
 /// When the caller may not look into every process.
 pub(crate) fn reasons_against_removal(layout: &Layout, venv: &VenvPath) -> Result<Vec<Reason>, Error> {
-    usage::may_look()?;
+    usage::may_look(layout)?;
     let venvs = list::paths(layout, Some(venv.name().app()))?;
     let usage = Usage::scan(layout, &venvs)?;
     refuse_blind(&usage)?;

@@ -51,8 +51,21 @@ pub enum Error {
         signal: u8,
     },
     /// Only root can make a user that nobody else is.
-    #[error("building a venv needs root: its steps run as a user of their own; run this with sudo")]
+    #[error(
+        "building a venv of the host needs root: its steps run as a user of their own; run this with sudo, or with \
+         --user for a venv of your own"
+    )]
     NotRoot,
+    /// An ordinary user can't confine what it runs.
+    #[error(
+        "building a venv as an ordinary user needs user namespaces, to confine what the build runs, and this system \
+         gives none ({said}): look at `sysctl user.max_user_namespaces kernel.unprivileged_userns_clone` and at the \
+         rules of AppArmor or the container, or install a sealed venv with `venvctl install`"
+    )]
+    NoUserNamespaces {
+        /// What unshare(1) said.
+        said: String,
+    },
     /// A tool that is needed is not installed.
     #[error("{tool} is not there: {hint}")]
     NoTool {
@@ -490,6 +503,7 @@ impl Error {
             Self::Nothing { .. } => "nothing-to-build",
             Self::Interrupted { .. } => "interrupted",
             Self::NotRoot => "not-root",
+            Self::NoUserNamespaces { .. } => "no-namespaces",
             Self::NoTool { .. } => "no-tool",
             Self::OtherLock { .. } | Self::KeptLock { .. } => "other-lock",
             Self::GivenLock { .. } => "given-lock",

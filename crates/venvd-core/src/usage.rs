@@ -15,12 +15,13 @@ mod process;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 use venvd_app::links::VenvPath;
-use venvd_app::{AppName, Layout, VenvName};
+use venvd_app::{AppName, Layout, Scope, VenvName};
 use venvd_fs::IoContext;
 
 use crate::error::Error;
@@ -119,7 +120,11 @@ impl Usage {
         let places = Places::new(layout, proc, own);
         let mut usage = Self::default();
         let mut processes = BTreeMap::new();
-        let found: Vec<(u32, process::Look)> = pids(proc, own)?
+        let mut pids = pids(proc, own)?;
+        if layout.scope() == Scope::User {
+            pids.retain(|pid| is_of(&of(proc, *pid), layout.owners().user()));
+        }
+        let found: Vec<(u32, process::Look)> = pids
             .into_par_iter()
             .map(|pid| (pid, process::look(proc, pid, &places)))
             .collect();
@@ -171,7 +176,11 @@ impl Usage {
 ///
 /// # Errors
 /// When the caller has no `CAP_SYS_PTRACE` (capabilities(7): also what `hidepid=` of proc(5) lets through).
-pub(crate) fn may_look() -> Result<(), Error> {
+pub(crate) fn may_look(layout: &Layout) -> Result<(), Error> {
+    if layout.scope() == Scope::User {
+        // Only his own processes run from his venvs, and into those he may look.
+        return Ok(());
+    }
     const SYS_PTRACE: u32 = 19;
     let path = Path::new("/proc/self/status");
     let status = fs::read_to_string(path).at("read", path)?;
@@ -200,6 +209,12 @@ fn pids(proc: &Path, own: u32) -> Result<Vec<u32>, Error> {
     pids.retain(|pid| *pid != own);
     pids.sort_unstable();
     Ok(pids)
+}
+
+/// Returns whether a process is a user's, and lets him look into it: of one that holds a secret (prctl(2),
+/// `PR_SET_DUMPABLE`) the directory is root's, proc(5), and it is no service of an app.
+fn is_of(directory: &Path, user: u32) -> bool {
+    fs::metadata(directory).is_ok_and(|metadata| metadata.uid() == user)
 }
 
 /// Returns the venvs that a member of an app's unit could run from, when it leaves no trace of one itself.

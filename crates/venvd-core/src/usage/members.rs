@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use venvd_app::search::{self, LoadError};
-use venvd_app::{AppName, Layout};
+use venvd_app::{AppName, Layout, Scope};
 
 /// The units of apps.
 #[derive(Debug, Default)]
@@ -58,8 +58,8 @@ fn template(unit: &str) -> Option<String> {
 /// Returns the service in whose cgroup a process is, by `/proc/PID/cgroup`: cgroups(7).
 ///
 /// The first unit on the way down counts: below a user's manager or a container are other systemds' units of the same
-/// names.
-pub(super) fn service(cgroup: &str) -> Option<String> {
+/// names. For a user's venvs it is the first one below that user's manager, which is `user@UID.service`.
+pub(super) fn service(cgroup: &str, scope: Scope) -> Option<String> {
     cgroup.lines().find_map(|line| {
         let (_, rest) = line.split_once(':')?;
         let (controllers, path) = rest.split_once(':')?;
@@ -67,9 +67,11 @@ pub(super) fn service(cgroup: &str) -> Option<String> {
         if !matches!(controllers, "" | "name=systemd") {
             return None;
         }
-        let unit = path
-            .split('/')
-            .find(|part| part.ends_with(".service") || part.ends_with(".scope"))?;
+        let mut parts = path.split('/');
+        if scope == Scope::User {
+            parts.find(|part| part.starts_with("user@") && part.ends_with(".service"))?;
+        }
+        let unit = parts.find(|part| part.ends_with(".service") || part.ends_with(".scope"))?;
         // `cg_escape()`: systemd puts an underscore before what the kernel could take for a file of its own.
         let unit = unit.strip_prefix('_').unwrap_or(unit);
         unit.ends_with(".service").then(|| unit.to_owned())
@@ -109,7 +111,18 @@ mod tests {
             ("0::/\n", None),
             ("", None),
         ] {
-            assert_eq!(service(cgroup).as_deref(), unit, "{cgroup}");
+            assert_eq!(service(cgroup, Scope::System).as_deref(), unit, "{cgroup}");
+        }
+        for (cgroup, unit) in [
+            (
+                "0::/user.slice/user-1.slice/user@1.service/app.slice/nova-api.service\n",
+                Some("nova-api.service"),
+            ),
+            ("0::/user.slice/user-1.slice/user@1.service/init.scope\n", None),
+            ("0::/user.slice/user-1.slice/session-2.scope\n", None),
+            ("0::/system.slice/nova-api.service\n", None),
+        ] {
+            assert_eq!(service(cgroup, Scope::User).as_deref(), unit, "{cgroup}");
         }
     }
 

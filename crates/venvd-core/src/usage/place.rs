@@ -6,8 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, ffi::OsStr};
 
-use venvd_app::Layout;
 use venvd_app::links::VenvPath;
+use venvd_app::{Layout, Scope};
 
 /// What proc(5) appends to the path of a file that has been removed. No tag has a blank.
 const DELETED: &[u8] = b" (deleted)";
@@ -60,6 +60,11 @@ impl Places {
             directories,
             namespace: namespace(proc, own),
         }
+    }
+
+    /// Returns whose venvs are looked for.
+    pub(super) fn scope(&self) -> Scope {
+        self.layout.scope()
     }
 
     /// Returns how a process sees files.

@@ -85,7 +85,7 @@ pub(super) fn look(proc: &Path, pid: u32, places: &Places) -> Look {
         process: Process {
             name,
             parent,
-            unit: members::service(&cgroup),
+            unit: members::service(&cgroup, places.scope()),
             ..Process::default()
         },
         blind: false,

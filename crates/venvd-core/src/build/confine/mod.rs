@@ -12,6 +12,7 @@ mod mounts;
 mod namespaces;
 mod script;
 mod unit;
+mod unprivileged;
 mod user;
 
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use venvd_app::Layout;
+use venvd_app::{Layout, Scope};
 use venvd_fs::beneath::{self, Choice, Copied, Kind, Tree};
 use venvd_fs::{IoContext, atomic};
 
@@ -95,11 +96,17 @@ pub(super) enum Backend {
     Unit,
     /// We, by namespaces.
     Namespaces,
+    /// We, by namespaces that an ordinary user may have.
+    Unprivileged,
 }
 
 impl Backend {
     /// Returns the one for this system.
     pub(super) fn choose() -> Result<Self, Error> {
+        if !nix::unistd::geteuid().is_root() {
+            unprivileged::require()?;
+            return Ok(Self::Unprivileged);
+        }
         if unit::is_usable() {
             return Ok(Self::Unit);
         }
@@ -118,6 +125,7 @@ impl std::fmt::Display for Backend {
         formatter.write_str(match self {
             Self::Unit => "steps are confined by transient units of systemd",
             Self::Namespaces => "steps are confined by namespaces, since no systemd runs this system",
+            Self::Unprivileged => "steps are confined by namespaces of an ordinary user",
         })
     }
 }
@@ -127,6 +135,7 @@ impl std::fmt::Display for Backend {
 enum Prepared {
     Unit(Unit),
     Namespaces(FreeUser),
+    Unprivileged,
 }
 
 impl Prepared {
@@ -135,6 +144,8 @@ impl Prepared {
         match self {
             Self::Unit(_) => Unit::give(path),
             Self::Namespaces(user) => namespaces::give(user, path),
+            // It is whose it should be.
+            Self::Unprivileged => Ok(()),
         }
     }
 
@@ -143,12 +154,17 @@ impl Prepared {
         match self {
             Self::Unit(unit) => unit.run(run, streams),
             Self::Namespaces(user) => namespaces::run(user, run, streams),
+            Self::Unprivileged => unprivileged::run(run, streams),
         }
     }
 
     /// Returns the namespaces that the script must not find itself in: ours, and those of the system.
     fn outside(&self, network: Network) -> io::Result<Outside> {
         let mut kinds = vec!["mnt", "ipc"];
+        if matches!(self, Self::Unprivileged) {
+            // There its end is that of its PID namespace: there is no user id that only it has.
+            kinds.extend(["user", "pid"]);
+        }
         if network == Network::None {
             kinds.push("net");
         }
@@ -216,9 +232,13 @@ impl Run<'_> {
 
     /// Returns whether a job names something below a place: an interpreter in somebody's home.
     fn needs(&self, place: &Path) -> bool {
+        HOMES.iter().any(|home| Path::new(home) == place) && self.names(place)
+    }
+
+    /// Returns whether a job names something below a place.
+    fn names(&self, place: &Path) -> bool {
         let words = |job: &'_ Job| job.arguments.iter().any(|word| Path::new(word).starts_with(place));
-        let is_home = HOMES.iter().any(|home| Path::new(home) == place);
-        is_home && self.jobs.iter().any(|job| job.program.starts_with(place) || words(job))
+        self.jobs.iter().any(|job| job.program.starts_with(place) || words(job))
     }
 }
 
@@ -250,7 +270,7 @@ pub(super) struct Ears<'a> {
 impl Confined {
     /// Chooses how to confine; `base` is a directory that only root can look into.
     pub(super) fn new(layout: &Layout, base: &Path, interrupt: &Interrupt) -> Result<Self, Error> {
-        if !nix::unistd::geteuid().is_root() {
+        if !nix::unistd::geteuid().is_root() && layout.scope() == Scope::System {
             return Err(Error::NotRoot);
         }
         Ok(Self {
@@ -283,6 +303,7 @@ impl Confined {
         let prepared = match self.backend {
             Backend::Unit => Prepared::Unit(Unit::new(outer.path())),
             Backend::Namespaces => Prepared::Namespaces(FreeUser::take(&self.layout)?),
+            Backend::Unprivileged => Prepared::Unprivileged,
         };
         let phase = Phase {
             step,

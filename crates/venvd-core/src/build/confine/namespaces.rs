@@ -24,17 +24,17 @@ use super::{Network, Run, Streams, confine};
 use crate::error::Error;
 
 /// Places that are hidden because all can write to them. (A unit has its own ones.)
-const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/mqueue", "/run/user"];
+pub(super) const SHARED: [&str; 4] = ["/tmp", "/var/tmp", "/dev/mqueue", "/run/user"];
 
 /// File systems of the kernel's own, which a mode can't make safer; what they let a user do is said by their owners.
-const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+pub(super) const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
 
 /// How long processes that were sent SIGKILL may take to go: a disk that hangs keeps them.
 const END: Duration = Duration::from_secs(30);
 
 pub(in crate::build) const SETPRIV: &str = "/usr/bin/setpriv";
 pub(in crate::build) const UNSHARE: &str = "/usr/bin/unshare";
-const SETSID: &str = "/usr/bin/setsid";
+pub(super) const SETSID: &str = "/usr/bin/setsid";
 
 /// Checks that the tools are there.
 pub(super) fn require() -> Result<(), Error> {
@@ -93,7 +93,7 @@ pub(super) fn run(user: &FreeUser, run: &Run<'_>, streams: Streams) -> Result<Ex
 
 /// Makes the calling thread's children start without what this process was started with: descriptors that whoever
 /// called us left open (Rust's own are closed anyhow), and the keys of root's session, session-keyring(7).
-fn leave_behind() -> io::Result<()> {
+pub(super) fn leave_behind() -> io::Result<()> {
     const FIRST_AFTER_STDERR: i32 = 3;
     close_fds::set_fds_cloexec_threadsafe(FIRST_AFTER_STDERR, &[]);
     // A kernel without keys, or a container that may not use them, which then holds for the children as well.

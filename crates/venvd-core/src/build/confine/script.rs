@@ -30,9 +30,9 @@ pub(super) struct Outside(pub(super) Vec<String>);
 /// (`PrivateNetwork=` in systemd.exec(5): "might be impossible"), with no more than a line in the journal.
 pub(super) fn render(jobs: &[Job], outside: &Outside) -> Vec<u8> {
     let mut script = b"set -eu\nrefuse() { echo \"venvd: $1\"; exit 99; }\n".to_vec();
-    // Before the life line, which as root would end all of the system.
+    // All of it before the life line, which as root would end all of the system, and outside of a namespace all that is
+    // the user's.
     script.extend_from_slice(b"[ \"$(id -u)\" != 0 ] || refuse 'this runs as root'\n");
-    script.extend_from_slice(LIFE_LINE.as_bytes());
     script
         .extend_from_slice(b"grep -q '^CapPrm:[[:space:]]*0*$' /proc/self/status || refuse 'this has capabilities'\n");
     for namespace in &outside.0 {
@@ -42,6 +42,7 @@ pub(super) fn render(jobs: &[Job], outside: &Outside) -> Vec<u8> {
         );
         script.extend_from_slice(line.as_bytes());
     }
+    script.extend_from_slice(LIFE_LINE.as_bytes());
     script.extend_from_slice(format!("cd {INSIDE}\nunset OLDPWD\n: >{STARTED}\n").as_bytes());
     for job in jobs {
         script.extend_from_slice(b"(\n");
@@ -84,7 +85,7 @@ fn is_identifier(name: &OsStr) -> bool {
 }
 
 /// Returns a word in single quotes, in which only such a quote means anything: sh(1).
-fn quoted(word: &OsStr) -> OsString {
+pub(super) fn quoted(word: &OsStr) -> OsString {
     let mut quoted = vec![b'\''];
     for byte in word.as_bytes() {
         match byte {
