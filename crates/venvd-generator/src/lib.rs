@@ -68,7 +68,7 @@ impl Invocation {
             let user = UserPlaces::from_environment(&variable, uid).ok()?;
             (Layout::user(root, &user), Manager::user(&variable))
         } else {
-            (Layout::new(root), Manager::system())
+            (Layout::new(root), Manager::system(&variable))
         };
         Some(Self {
             directory,

@@ -15,35 +15,36 @@ pub struct Manager {
     /// Where units come from that hide generated ones.
     before_generated: Vec<PathBuf>,
     after_generated: Vec<PathBuf>,
-    /// The `PATH` that its services have if nothing says otherwise; nothing where that is systemd's own.
+    /// The `PATH` that its services have if nothing says otherwise; nothing where it did not start us.
     path: Option<String>,
 }
 
 impl Manager {
-    /// Returns the system's.
-    #[must_use]
-    pub fn system() -> Self {
+    /// Returns the system's. Where it started us, for this host, it gave us what it gives to services: what is compiled
+    /// in, `DefaultEnvironment=` and what the kernel command line sets, merged.
+    pub fn system(variable: impl Fn(&str) -> Option<OsString>) -> Self {
         let own = |directory: &PathBuf| !directory.starts_with("/usr") && !directory.starts_with("/lib");
         let (before_generated, after_generated) = SYSTEM_DIRECTORIES.map(PathBuf::from).into_iter().partition(own);
         Self {
             scope: Scope::System,
             before_generated,
             after_generated,
-            path: None,
+            path: variable("PATH")
+                .filter(|_| variable("SYSTEMD_SCOPE").is_some() && variable("VENVD_ROOT").is_none())
+                .and_then(for_units),
         }
     }
 
     /// Returns a user's: a generator has the environment of the manager that started it, with what environment.d(5) adds,
     /// which is that of its services.
     pub fn user(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        let path = variable("PATH").and_then(|path| path.into_string().ok());
+        let path = variable("PATH").and_then(for_units);
         let directories = UserDirectories::new(variable);
         Self {
             scope: Scope::User,
             before_generated: directories.before_generated,
             after_generated: directories.after_generated,
-            // It goes into units, where `%` begins a specifier.
-            path: path.filter(|path| !path.is_empty()).map(|path| path.replace('%', "%%")),
+            path,
         }
     }
 
@@ -62,16 +63,22 @@ impl Manager {
             .any(|directory| path.starts_with(directory))
     }
 
-    /// Returns the `PATH` that its services have if nothing says otherwise; nothing where that is systemd's own.
+    /// Returns the `PATH` that its services have if nothing says otherwise; nothing where it did not start us.
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         self.path.as_deref()
     }
 }
 
+/// In a unit, `%` begins a specifier.
+fn for_units(path: OsString) -> Option<String> {
+    let path = path.into_string().ok().filter(|path| !path.is_empty())?;
+    Some(path.replace('%', "%%"))
+}
+
 impl Default for Manager {
     fn default() -> Self {
-        Self::system()
+        Self::system(|_| None)
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
             Some(value.into())
         });
         assert_eq!(user.path(), Some("/home/alice/bin:/usr/bin"));
-        assert_eq!(Manager::system().path(), None);
+        assert_eq!(Manager::default().path(), None);
         for (path, system, of_user) in [
             ("/etc/systemd/system/a.service", true, false),
             ("/run/systemd/system/a.service.d/zz-venvd.conf", true, false),
@@ -104,7 +111,7 @@ mod tests {
             ("/home/alice/.local/share/systemd/user/a.service", false, false),
             ("/usr/lib/systemd/user/a.service", false, false),
         ] {
-            assert_eq!(Manager::system().hides_generated(Path::new(path)), system, "{path}");
+            assert_eq!(Manager::default().hides_generated(Path::new(path)), system, "{path}");
             assert_eq!(user.hides_generated(Path::new(path)), of_user, "{path}");
         }
     }

@@ -129,6 +129,26 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
     Unit::Loaded(Box::new(unit))
 }
 
+/// Reads a text as if it were the whole of the unit `id`, whose file were `path`.
+#[must_use]
+pub fn of_text(id: &UnitId, path: &Path, text: &str) -> Effective {
+    let mut unit = Effective {
+        found: Found {
+            fragment: Some(path.to_owned()),
+            names: [id.clone()].into(),
+            id: id.clone(),
+        },
+        troubles: Vec::new(),
+        namesake: None,
+        above: Vec::new(),
+        entries: Vec::new(),
+    };
+    if let Err(trouble) = unit.read(path, Ok(text.as_bytes().to_vec())) {
+        unit.troubles.push(trouble);
+    }
+    unit
+}
+
 impl Effective {
     /// Adds what a file says, up to the fault that it is an error to have.
     fn read(&mut self, path: &Path, text: io::Result<Vec<u8>>) -> Result<(), Trouble> {

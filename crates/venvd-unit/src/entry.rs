@@ -8,9 +8,10 @@ use std::sync::Arc;
 use venvd_fs::diagnose::{Diagnostic, Place};
 
 use crate::command::CommandLine;
+use crate::environment;
 use crate::lexer::{self, Assignment, Position};
 use crate::name::UnitId;
-use crate::{specifier, word};
+use crate::specifier;
 
 /// What is wrong in a unit's files, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,20 +126,10 @@ impl Entry {
     /// stand (`config_parse_environ()`).
     #[must_use]
     pub fn variables(&self, id: &UnitId) -> Vec<(String, String)> {
-        let mut variables = Vec::new();
-        let mut from = Some(0);
-        // A word that can't be read ends the line, those before it count.
-        while let Some(at) = from
-            && let Ok(Some(word)) = word::strict(self.value(), at)
-        {
-            from = word.next;
-            if let Ok(text) = std::str::from_utf8(&word.bytes)
-                && let Some(variable) = assigned(text, id)
-            {
-                variables.push(variable);
-            }
-        }
-        variables
+        environment::words(self.value())
+            .iter()
+            .filter_map(|word| assigned(word, id))
+            .collect()
     }
 
     /// Returns what is wrong with the bytes `span` of the value, for people: with file, line and a caret.
@@ -159,13 +150,7 @@ fn assigned(text: &str, id: &UnitId) -> Option<(String, String)> {
     let (name, value) = text.split_once('=')?;
     // What is valid is a question of what stands there in the end.
     let name = specifier::expand(name, id).ok()??;
-    is_variable(&name).then(|| (name, value.to_owned()))
-}
-
-/// `env_name_is_valid()`
-fn is_variable(name: &str) -> bool {
-    name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    environment::is_name(&name).then(|| (name, value.to_owned()))
 }
 
 #[cfg(test)]

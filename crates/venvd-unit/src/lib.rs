@@ -12,6 +12,7 @@ mod contents;
 pub mod dropins;
 pub mod effective;
 mod entry;
+pub mod environment;
 mod fatal;
 pub mod fate;
 pub mod lexer;

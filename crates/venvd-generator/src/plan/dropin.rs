@@ -8,6 +8,7 @@ use venvd_unit::effective::{self, Effective, Entry, Unit};
 
 use super::member::{Member, Skip};
 use super::text::{self, Sections, source_path};
+use super::variables::{self, Paths};
 use super::{DROP_IN, Host, Plan, exec};
 use crate::report::{UnitReport, UnitState};
 
@@ -49,11 +50,7 @@ fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'
         Unit::Loaded(unit) => unit,
     };
     // A file of that name that the administrator made comes before ours, one of a package after it.
-    let hides = |path: &&PathBuf| {
-        members
-            .first()
-            .is_some_and(|member| member.in_force.manager.hides_generated(path))
-    };
+    let hides = |path: &&PathBuf| host.manager.hides_generated(path);
     if let Some(path) = unit.namesake.as_ref().filter(hides) {
         return skip_all(plan, members, || Skip::SwitchedOff(path.clone()));
     }
@@ -68,11 +65,26 @@ fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'
         return false;
     };
     let app = first.in_force.app;
+    // Of several apps that only set variables, none leads.
+    let leads = admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment);
+    let leader = leads.then_some(*first);
     for (member, lists) in &admitted {
-        plan.tell(member, told(&unit, member, lists));
+        let mut report = told(&unit, member, lists);
+        let leads = leader.is_some_and(|leader| leader.in_force.app.name == member.in_force.app.name);
+        report
+            .warnings
+            .extend(variables::overruled(&unit, (member, leads), host.units.root()));
+        plan.tell(member, report);
     }
-    plan.files
-        .insert(path(name), sections(&unit, &admitted, &host.default_path).finish(app));
+    let mut sections = Sections::of("service");
+    // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet, and say
+    // that a reload is due for ever.
+    sections.unit("SourcePath", source_path(app));
+    if let Some(leader) = leader {
+        sections.lead(leader, &Paths::of(&unit, &host.defaults));
+    }
+    fill(&mut sections, &unit, &admitted);
+    plan.files.insert(path(name), sections.finish(app));
     true
 }
 
@@ -87,18 +99,7 @@ fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) ->
     false
 }
 
-fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], default_path: &str) -> Sections {
-    let mut sections = Sections::of("service");
-    if let Some((first, _)) = admitted.first() {
-        // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet,
-        // and say that a reload is due for ever.
-        sections.unit("SourcePath", source_path(first.in_force.app));
-        // Of several apps that only set variables, none leads.
-        if admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment) {
-            let (search, path) = text::own_paths(unit, (default_path, first.in_force.manager));
-            sections.lead(first, (&search, &path));
-        }
-    }
+fn fill(sections: &mut Sections, unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)]) {
     for (member, _) in admitted {
         sections.belong(&member.in_force, member.restarts(unit.service_type()));
         sections.variables(member);
@@ -109,7 +110,6 @@ fn sections(unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)], defau
             sections.own(key, value);
         }
     }
-    sections
 }
 
 fn told(unit: &Effective, member: &Member<'_>, lists: &[exec::List]) -> UnitReport {

@@ -47,8 +47,6 @@ pub struct InForce<'a> {
     pub record: Option<&'a Record>,
     /// Whether its units wait for `venvd-recover.service`.
     pub pending: bool,
-    /// Who reads what is generated.
-    pub manager: &'a Manager,
 }
 
 /// Puts the definitions that were accepted last in place of broken ones: a typo must not take the units of a running
@@ -114,7 +112,6 @@ impl Inputs {
                 venv: in_force.venv.as_ref()?,
                 record: in_force.record.as_ref(),
                 pending: state.pending,
-                manager: &self.manager,
             })
         });
         apps.collect()

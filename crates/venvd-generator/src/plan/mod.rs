@@ -1,11 +1,13 @@
 //! The decision: which files and links the units of all apps need. A value, made without writing anything.
 
+mod defaults;
 mod dropin;
 mod exec;
 mod inputs;
 mod install;
 mod member;
 mod text;
+mod variables;
 mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +18,9 @@ use venvd_app::definition::UnitKind;
 use venvd_unit::{UnitFiles, UnitId};
 
 use crate::kmsg::Message;
+use crate::manager::Manager;
 use crate::report::{AppReport, Report, UnitReport, UnitState};
+use defaults::Defaults;
 pub use inputs::{InForce, Inputs, State};
 use member::{Member, Skip};
 
@@ -44,8 +48,10 @@ struct Host<'a> {
     claimed: BTreeSet<UnitId>,
     /// Those of them that are written whole.
     wholes: BTreeSet<UnitId>,
-    /// Where programs are looked for when nothing says otherwise.
-    default_path: String,
+    /// Who reads what is generated.
+    manager: &'a Manager,
+    /// What that gives every service.
+    defaults: Defaults,
 }
 
 impl Plan {
@@ -82,6 +88,9 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
     };
     plan.start_daemon(inputs);
     let apps = inputs.in_force();
+    if apps.is_empty() {
+        return plan;
+    }
     let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
     for in_force in &apps {
         plan.files
@@ -113,7 +122,8 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         units,
         claimed: claims.keys().cloned().collect(),
         wholes: wholes.map(|(id, _)| id.clone()).collect(),
-        default_path: text::default_path(units.root()),
+        manager: &inputs.manager,
+        defaults: Defaults::read(units.root(), &inputs.manager),
     };
     for (id, members) in claims {
         let (members, refused) = member::settle(members);

@@ -5,11 +5,11 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 
 use venvd_app::App;
-use venvd_unit::Effective;
+use venvd_unit::{Effective, UnitId, effective};
 
 use super::InForce;
 use super::member::Member;
-use crate::manager::Manager;
+use super::variables::Paths;
 
 /// Room for a section of nearly every drop-in.
 const TYPICAL: usize = 1024;
@@ -61,8 +61,8 @@ impl Sections {
         self.own("LogExtraFields", format_args!("VENVD_APP={app} VENVD_TAG={tag}"));
     }
 
-    /// Puts the venv in front of where programs are looked for: by systemd (`search`), and by the service (`path`).
-    pub(crate) fn lead(&mut self, member: &Member<'_>, (search, path): (&str, &str)) {
+    /// Puts the venv in front of where programs are looked for: by systemd, and by the service.
+    pub(crate) fn lead(&mut self, member: &Member<'_>, Paths { search, path }: &Paths) {
         let directory = member.directory();
         let directory = escape_specifiers(&directory);
         // It appends unless it is reset.
@@ -70,7 +70,7 @@ impl Sections {
         self.own("ExecSearchPath", format_args!("{directory}/bin:{search}"));
         self.variable("VIRTUAL_ENV", &directory);
         self.variable("VENVD_TAG", member.venv().name().tag());
-        self.variable("PATH", format_args!("{directory}/bin:{path}"));
+        self.variable("PATH", format_args!("{directory}/bin{}{path}", separator(path)));
     }
 
     /// Sets the variables that the definition has for the unit.
@@ -83,6 +83,11 @@ impl Sections {
     /// Sets a variable; specifiers in the value stay specifiers.
     pub(crate) fn variable(&mut self, name: &str, value: impl Display) {
         self.own("Environment", quote(&format!("{name}={value}")));
+    }
+
+    /// Returns what systemd makes of the section so far, in a service called `id`.
+    pub(crate) fn effective(&self, id: &UnitId, source: &Path) -> Effective {
+        effective::of_text(id, source, &format!("[Service]\n{}", self.own))
     }
 
     /// Returns the file's text.
@@ -126,31 +131,9 @@ pub(crate) fn target(app: &App) -> String {
     sections.finish(app)
 }
 
-/// Where systemd and services look for programs when nothing says otherwise: `DEFAULT_PATH`.
-///
-/// 252, built for a split `/usr`, adds `/sbin:/bin`; where those are links that changes nothing.
-pub(crate) fn default_path(root: &Path) -> String {
-    let merged = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin";
-    let split = std::fs::symlink_metadata(root.join("bin")).is_ok_and(|data| data.is_dir());
-    if split {
-        format!("{merged}:/sbin:/bin")
-    } else {
-        merged.to_owned()
-    }
-}
-
-/// Returns what a unit looks for programs in: systemd itself, and the service through its `PATH`.
-pub(crate) fn own_paths(unit: &Effective, (default_path, manager): (&str, &Manager)) -> (String, String) {
-    let (search, default) = match unit.exec_search_path() {
-        own if own.is_empty() => (default_path.to_owned(), manager.path()),
-        own => (own.join(":"), None),
-    };
-    // systemd.exec(5): ExecSearchPath= gives the PATH too, unless Environment= does.
-    let path = unit
-        .variable("PATH")
-        .filter(|path| !path.is_empty())
-        .unwrap_or_else(|| default.unwrap_or(&search).to_owned());
-    (search, path)
+/// What stands in front of a path. Without one nothing does: an empty part would be the working directory.
+fn separator(path: &str) -> &str {
+    if path.is_empty() { "" } else { ":" }
 }
 
 pub(crate) fn escape_specifiers(text: &str) -> Cow<'_, str> {
@@ -200,13 +183,5 @@ mod tests {
         ] {
             assert_eq!(quote(word), want, "{word:?}");
         }
-    }
-
-    #[test]
-    fn the_default_path_follows_the_root() {
-        let root = tempfile::tempdir().unwrap();
-        assert!(!default_path(root.path()).ends_with(":/bin"));
-        std::fs::create_dir(root.path().join("bin")).unwrap();
-        assert!(default_path(root.path()).ends_with("/usr/bin:/sbin:/bin"));
     }
 }

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use venvd_app::definition::{Section, UnitKind, Whole};
-use venvd_unit::{UnitFiles, UnitId};
+use venvd_unit::UnitId;
 
 use super::install::{Install, Keys};
 use super::member::{Member, Skip};
 use super::text::{Sections, escape_specifiers, source_path};
+use super::variables::{self, Paths};
 use super::{Host, Plan, exec};
 use crate::report::{UnitReport, UnitState};
 
@@ -21,7 +22,7 @@ pub(super) fn plan(plan: &mut Plan, members: &[Member<'_>], host: &Host<'_>) {
         return;
     };
     let mut report = UnitReport::new(UnitState::Whole);
-    match shadow((host.units, member), &member.id) {
+    match shadow(host, &member.id) {
         Shadow::None => {}
         Shadow::Hides(warning) => report.warnings.push(warning),
         Shadow::Hidden(skip) => {
@@ -31,7 +32,7 @@ pub(super) fn plan(plan: &mut Plan, members: &[Member<'_>], host: &Host<'_>) {
             return plan.skip(member, &skip);
         }
     }
-    let text = match text((member, whole), others, &host.default_path) {
+    let (text, warnings) = match text((member, whole), others, host) {
         Ok(text) => text,
         Err(skip) => {
             for other in others {
@@ -40,6 +41,7 @@ pub(super) fn plan(plan: &mut Plan, members: &[Member<'_>], host: &Host<'_>) {
             return plan.skip(member, &skip);
         }
     };
+    report.warnings.extend(warnings);
     plan.files.insert(member.id.to_string(), text);
     if let Some(install) = whole.sections.get(&Section::Install) {
         report.warnings.extend(enable(plan, member, install, host));
@@ -58,14 +60,14 @@ enum Shadow {
 }
 
 /// systemd.generator(7): what an administrator wrote comes first, what a package brought comes after.
-fn shadow((units, member): (&UnitFiles, &Member<'_>), id: &UnitId) -> Shadow {
-    let Some(own) = units.own_file(id) else {
+fn shadow(host: &Host<'_>, id: &UnitId) -> Shadow {
+    let Some(own) = host.units.own_file(id) else {
         return Shadow::None;
     };
-    if units.is_mask(own) {
+    if host.units.is_mask(own) {
         return Shadow::Hidden(Skip::Masked(own.to_owned()));
     }
-    if member.in_force.manager.hides_generated(own) {
+    if host.manager.hides_generated(own) {
         return Shadow::Hidden(Skip::Hidden(own.to_owned()));
     }
     Shadow::Hides(format!("it hides {}", own.display()))
@@ -81,7 +83,7 @@ fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, host: &Host<'_>) ->
             warnings.push(format!("[Install] Alias={alias}: another unit of venvd has that name"));
             continue;
         }
-        match shadow((host.units, member), &alias) {
+        match shadow(host, &alias) {
             Shadow::Hidden(skip) => {
                 warnings.push(format!("[Install] Alias={alias}: {skip}"));
                 continue;
@@ -100,7 +102,13 @@ fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, host: &Host<'_>) ->
     warnings
 }
 
-fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], default_path: &str) -> Result<String, Skip> {
+/// Returns the file's text, and what is odd about it.
+fn text(
+    (member, whole): (&Member<'_>, &Whole),
+    others: &[Member<'_>],
+    host: &Host<'_>,
+) -> Result<(String, Vec<String>), Skip> {
+    let mut warnings = Vec::new();
     let app = member.in_force.app;
     let empty = Keys::new();
     let unit = whole.sections.get(&Section::Unit).unwrap_or(&empty);
@@ -115,7 +123,7 @@ fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], default_p
     match &whole.exec {
         Some(line) => {
             let exec = exec::own_line(line, member)?;
-            service(&mut sections, (member, whole), default_path);
+            warnings = service(&mut sections, (member, whole), host);
             for other in others {
                 sections.belong(&other.in_force, false);
                 sections.variables(other);
@@ -133,18 +141,14 @@ fn text((member, whole): (&Member<'_>, &Whole), others: &[Member<'_>], default_p
     for (key, value) in flat(unit) {
         sections.unit(key, member.expand(value));
     }
-    Ok(sections.finish(app))
+    Ok((sections.finish(app), warnings))
 }
 
-/// Fills the `[Service]` section but for its command line.
-fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), default_path: &str) {
+/// Fills the `[Service]` section but for its command line; returns what has the last word over it.
+fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), host: &Host<'_>) -> Vec<String> {
     let empty = Keys::new();
     let service = whole.sections.get(&Section::Service).unwrap_or(&empty);
     let last = |key: &str| service.get(key).and_then(|values| values.last()).map(String::as_str);
-    let path = member.in_force.manager.path().unwrap_or(default_path);
-    sections.lead(member, (default_path, path));
-    sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
-    sections.variables(member);
     // Services of an app run as its user unless the definition says otherwise; as root they never run by accident.
     let user = member.in_force.app.user.as_ref();
     if let Some(user) = user.filter(|_| last("User").is_none() && last("DynamicUser").is_none()) {
@@ -153,6 +157,17 @@ fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), defa
     for (key, value) in flat(service) {
         sections.own(key, member.expand(value));
     }
+    let unit = sections.effective(&member.id, &member.in_force.app.source);
+    sections.lead(member, &Paths::of(&unit, &host.defaults));
+    sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
+    sections.variables(member);
+    let mut warnings = variables::overruled(&unit, (member, true), host.units.root());
+    warnings.extend(
+        unit.troubles
+            .iter()
+            .map(|trouble| format!("systemd ignores {}", trouble.what)),
+    );
+    warnings
 }
 
 fn flat(keys: &Keys) -> impl Iterator<Item = (&str, &str)> {
