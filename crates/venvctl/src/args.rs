@@ -187,12 +187,24 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
-    /// Show what is asked for, in force and really running
+    /// Show what is asked for, in force and really running, what is wrong, and what to type next
     ///
-    /// What runs is read from the processes themselves, not from what units should have started.
+    /// RUNS is read from the processes themselves, not from what units should have started. NEXT START is what the unit's
+    /// files say, as systemd reads them: the generator's drop-in among them, and what stands in front of it, by file and
+    /// line. `!` is wrong, `-` good to know, and `>` says what to type.
     Status {
         /// Only this app
         app: Option<AppName>,
+    },
+    /// Show the files of units like `systemctl cat`, and which lines have no effect
+    ///
+    /// Each file that makes up a unit, in the order in which they apply, with the generator's drop-in among them. Below a
+    /// line that has no effect stands why: which later line, in which file, empties the list or sets it again. It reads the
+    /// files as they are now, whether systemd has read them since or not.
+    Cat {
+        /// An app, for all of its units, or a unit
+        #[arg(value_name = "APP|UNIT", required = true)]
+        targets: Vec<String>,
     },
     /// Remove a venv that is neither asked for, in force, the previous one, nor in use
     ///

@@ -7,6 +7,7 @@ mod failure;
 mod manual;
 mod output;
 mod systemd;
+mod units;
 
 use std::process::ExitCode;
 

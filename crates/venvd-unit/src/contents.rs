@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use crate::UnitFiles;
 use crate::chase::{Last, below, chase};
 
 /// Room for nearly every unit file, so that one is read at once.
@@ -36,6 +37,16 @@ pub(crate) fn read(root: &Path, path: &Path, near: Option<&Path>) -> io::Result<
         return Ok(Vec::new());
     }
     whole(File::open(on_disk)?)
+}
+
+impl UnitFiles {
+    /// Reads a file of a unit, as the host names it; a mask has no contents.
+    ///
+    /// # Errors
+    /// When it can't be read, or its links can't be followed.
+    pub fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        read(self.root(), path, self.on_disk(path).as_deref())
+    }
 }
 
 /// Reads to the end. Not by `fs::read`, which first asks for a size that it need not know.

@@ -1,6 +1,7 @@
 //! The verbs.
 
 mod build;
+mod cat;
 mod diff;
 mod doctor;
 mod gc;
@@ -71,6 +72,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
+        Command::Cat { targets } => return cat::run(&layout, &targets, json),
         Command::Remove { venv } => {
             venvd_core::remove::remove(&layout, &venv)?;
             let removed = Removed { venv, removed: true };

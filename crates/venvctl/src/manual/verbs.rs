@@ -74,6 +74,9 @@ pub(super) enum File {
     Committed,
     Previous,
     Held,
+    Pending,
+    Report,
+    DropIn,
     Transactions,
     Sudoers,
     Switch,
@@ -103,6 +106,15 @@ impl File {
             Self::Committed => ("/etc/venvd/committed/APP", "the venv that is in force"),
             Self::Previous => ("/etc/venvd/previous/APP", "the venv that was in force before"),
             Self::Held => ("/etc/venvd/held/APP/TAG", "says that a venv is held, and why"),
+            Self::Pending => ("/etc/venvd/pending/APP", "says that an activation is open"),
+            Self::Report => (
+                "/run/systemd/generator/venvd-report.json",
+                "what the generator did, and what it skipped and why",
+            ),
+            Self::DropIn => (
+                "/run/systemd/generator/UNIT.d/zz-venvd.conf",
+                "what the generator changes in a unit; anew at each boot and daemon-reload",
+            ),
             Self::Transactions => ("/var/lib/venvd/transactions/", "the journals of activations"),
             Self::Sudoers => ("/etc/sudoers.d/venvd-APP", "the sudo rules of an app that is on"),
             Self::Switch => (
@@ -323,10 +335,36 @@ pub(super) const VERBS: &[Verb] = &[
         examples: &[
             example("All apps:", "venvctl status"),
             example("One app and each of its processes:", "venvctl status nova"),
+            example(
+                "What an image's first boot will find:",
+                "venvctl --root /srv/image status",
+            ),
+            example("All there is to know, for a program:", "venvctl status --json nova"),
         ],
         exit: Exit::Done,
-        files: &[File::Definitions, File::Active, File::Committed],
-        see: &["list", "doctor"],
+        files: &[
+            File::Definitions,
+            File::Active,
+            File::Committed,
+            File::Previous,
+            File::Pending,
+            File::Report,
+        ],
+        see: &["cat", "list", "doctor"],
+    },
+    Verb {
+        name: "cat",
+        examples: &[
+            example(
+                "One unit, and which of its lines count:",
+                "venvctl cat nova-api.service",
+            ),
+            example("All units of an app:", "venvctl cat nova"),
+            example("For a program:", "venvctl cat --json nova-api.service"),
+        ],
+        exit: Exit::Done,
+        files: &[File::DropIn, File::Definitions],
+        see: &["status"],
     },
     Verb {
         name: "remove",
