@@ -40,6 +40,9 @@ pub(super) fn plan(plan: &mut Plan, (id, members): (&UnitId, &[Member<'_>]), hos
 fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) -> bool {
     let unit = match effective::load_below(host.units, name, DROP_IN) {
         Unit::Absent => {
+            if let Some(template) = name.template().filter(|template| host.wholes.contains(template)) {
+                return skip_all(plan, members, || Skip::OfWhole(template.clone()));
+            }
             for member in members {
                 plan.tell(member, UnitReport::new(UnitState::Absent));
             }
@@ -122,6 +125,9 @@ fn told(unit: &Effective, member: &Member<'_>, lists: &[exec::List]) -> UnitRepo
         UnitKind::Whole(_) => UnitState::Whole,
     };
     let mut report = UnitReport::new(state);
+    if matches!(member.unit.kind, UnitKind::Exec(_)) {
+        report.warnings.extend(exec::leftovers(unit, lists));
+    }
     let written = |entry: &&Entry| {
         entry.assignment.section == "Service" && lists.iter().any(|(key, _)| *key == entry.assignment.key)
     };

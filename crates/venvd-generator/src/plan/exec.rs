@@ -2,10 +2,12 @@
 
 use venvd_app::definition::UnitKind;
 use venvd_unit::command::{self, Command};
-use venvd_unit::effective::{EXEC_KEYS, Effective, Entry};
+use venvd_unit::effective::{EXEC_KEYS, Effective};
 use venvd_unit::splice::{self, PlainPath, Refusal, check_line, program_name};
 
 use super::member::{Member, Skip};
+
+const START: &str = "ExecStart";
 
 /// An Exec key and all of its lines: what stands behind a reset.
 pub(crate) type List = (&'static str, Vec<String>);
@@ -16,13 +18,67 @@ pub(crate) type List = (&'static str, Vec<String>);
 /// When one line of them can't be changed: then none is, since old code would stop what new code started.
 pub(crate) fn lists(unit: &Effective, member: &Member<'_>) -> Result<Vec<List>, Skip> {
     match &member.unit.kind {
-        UnitKind::Spliced(programs) => {
-            let named: Vec<&str> = programs.iter().map(|program| program.as_str()).collect();
-            spliced(unit, member, &named)
+        UnitKind::Spliced(named) => {
+            let main = main_program(unit);
+            let programs: Vec<&str> = match &main {
+                _ if !named.is_empty() => named.iter().map(|program| program.as_str()).collect(),
+                Some(main) => vec![main],
+                None => return Err(Skip::NoMainProgram),
+            };
+            let lists = spliced(unit, member, (&programs, &EXEC_KEYS))?;
+            if lists.is_empty() {
+                return Err(Skip::NoProgram(programs.join(", ")));
+            }
+            Ok(lists)
         }
-        UnitKind::Exec(line) => Ok(vec![("ExecStart", vec![own_line(line, member)?])]),
+        UnitKind::Exec(line) => {
+            let parsed = command::parse(line);
+            let programs = parsed.commands.iter().map(|command| command.program.as_str());
+            let programs: Vec<&str> = programs.filter(|program| is_bare(program)).collect();
+            let own = (START, vec![own_line(line, member)?]);
+            // What the rest of the unit says of the same program is about the one that runs now.
+            let rest = EXEC_KEYS.into_iter().filter(|key| *key != START).collect::<Vec<_>>();
+            let mut lists = spliced(unit, member, (&programs, &rest))?;
+            lists.push(own);
+            lists.sort_by_key(|(key, _)| EXEC_KEYS.iter().position(|other| other == key));
+            Ok(lists)
+        }
         UnitKind::Environment | UnitKind::Whole(_) => Ok(Vec::new()),
     }
+}
+
+/// Returns what of a unit whose `ExecStart=` the definition gives may not go with that.
+pub(crate) fn leftovers(unit: &Effective, lists: &[List]) -> Vec<String> {
+    let mut said = Vec::new();
+    let started = unit.commands(START);
+    let started: Vec<&str> = started
+        .iter()
+        .flat_map(|(_, line)| &line.commands)
+        .map(|command| command.program.as_str())
+        .collect();
+    for key in EXEC_KEYS {
+        if lists.iter().any(|(changed, _)| *changed == key) {
+            continue;
+        }
+        for (entry, line) in unit.commands(key) {
+            let old = line
+                .commands
+                .iter()
+                .find(|command| started.contains(&command.program.as_str()));
+            if let Some(command) = old {
+                said.push(format!(
+                    "{}:{}: {key}= stays, and runs {}, which is not what ExecStart= runs now",
+                    entry.path.display(),
+                    entry.assignment.line,
+                    command.program
+                ));
+            }
+        }
+    }
+    if unit.service_type() == "forking" {
+        said.push("it stays Type=forking: what `exec` starts must go into the background by itself".to_owned());
+    }
+    said
 }
 
 /// Returns a definition's `exec` as it stands in a unit: `{venv}` replaced, bare names with their path.
@@ -33,7 +89,14 @@ pub(crate) fn own_line(line: &str, member: &Member<'_>) -> Result<String, Skip> 
     let expanded = member.expand(line);
     let parsed = command::parse(&expanded);
     if let Some(fault) = parsed.fault {
-        return Err(Skip::Exec(fault.to_string()));
+        // A line of a definition has no place in a file here; it is one line, so it is shown as it is.
+        let (before, caret) = (fault.at.min(expanded.len()), fault.end.saturating_sub(fault.at).max(1));
+        let shown = format!(
+            "{fault}\n      | {expanded}\n      | {}{}",
+            " ".repeat(before),
+            "^".repeat(caret)
+        );
+        return Err(Skip::Exec(shown));
     }
     if parsed.commands.is_empty() {
         return Err(Skip::Exec("there is no command in it".to_owned()));
@@ -63,68 +126,53 @@ fn is_bare(program: &str) -> bool {
     !program.contains(['/', '%'])
 }
 
-fn spliced(unit: &Effective, member: &Member<'_>, named: &[&str]) -> Result<Vec<List>, Skip> {
-    let main = main_program(unit);
-    let programs = match (named, &main) {
-        ([], None) => return Err(Skip::NoMainProgram),
-        ([], Some(main)) => vec![main.as_str()],
-        (named, _) => named.to_vec(),
-    };
+/// Returns those of the lists `keys` in which a program is replaced, each with all of its lines.
+fn spliced(
+    unit: &Effective,
+    member: &Member<'_>,
+    (programs, keys): (&[&str], &[&'static str]),
+) -> Result<Vec<List>, Skip> {
     let bin = member.bin();
     let path = |command: &Command| {
         let name = program_name(&command.program).filter(|name| programs.contains(name))?;
         PlainPath::new(&format!("{bin}/{name}")).ok()
     };
     let mut lists = Vec::new();
-    for key in EXEC_KEYS {
+    for key in keys {
         let mut values = Vec::new();
         let mut changed = false;
-        for (entry, line) in unit.commands(key) {
-            let refused = |refusal| Skip::Line {
-                place: place(entry),
-                refusal,
-            };
+        let commands = unit.commands(key);
+        for (entry, line) in &commands {
+            let refused = |refusal: Refusal| Skip::Line(entry.trouble(refusal.span(), refusal.to_string()));
             // Written again, such a line would end our drop-in as it ended the file it stands in.
             if let Some(fault) = line.fault.filter(|fault| fault.fatal) {
                 return Err(refused(Refusal::Fault(fault)));
             }
-            for name in line
+            let named = line
                 .commands
                 .iter()
-                .filter_map(|command| program_name(&command.program))
-            {
-                if programs.contains(&name) {
-                    member.has(name)?;
-                }
+                .filter_map(|command| program_name(&command.program));
+            for name in named.filter(|name| programs.contains(name)) {
+                member.has(name)?;
             }
             let new = splice::splice(entry.value(), line, path).map_err(refused)?;
             changed |= new.is_some();
             values.push(new.unwrap_or_else(|| entry.value().to_owned()));
         }
         if changed {
-            for ((entry, _), value) in unit.commands(key).iter().zip(&values) {
-                check_line(value).map_err(|refusal| Skip::Line {
-                    place: place(entry),
-                    refusal,
-                })?;
+            for ((entry, _), value) in commands.iter().zip(&values) {
+                check_line(value)
+                    .map_err(|refusal| Skip::Line(entry.trouble(0..entry.value().len(), refusal.to_string())))?;
             }
-            lists.push((key, values));
+            lists.push((*key, values));
         }
     }
-    if lists.is_empty() {
-        Err(Skip::NoProgram(programs.join(", ")))
-    } else {
-        Ok(lists)
-    }
+    Ok(lists)
 }
 
 /// Returns the name of the unit's main program, if it is where programs are.
 fn main_program(unit: &Effective) -> Option<String> {
-    let commands = unit.commands("ExecStart");
+    let commands = unit.commands(START);
     let (_, line) = commands.first()?;
     program_name(&line.commands.first()?.program).map(str::to_owned)
-}
-
-fn place(entry: &Entry) -> String {
-    format!("{}:{}", entry.path.display(), entry.assignment.line)
 }

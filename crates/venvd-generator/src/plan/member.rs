@@ -1,5 +1,6 @@
 //! One unit of one app, and who may have it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -9,7 +10,6 @@ use venvd_app::links::VenvPath;
 use venvd_app::{AppName, VenvName};
 use venvd_unit::UnitId;
 use venvd_unit::effective::Trouble;
-use venvd_unit::splice::Refusal;
 
 use super::InForce;
 
@@ -18,7 +18,7 @@ use super::InForce;
 pub(crate) struct Member<'a> {
     pub(crate) in_force: InForce<'a>,
     pub(crate) id: UnitId,
-    pub(crate) unit: &'a Unit,
+    pub(crate) unit: Cow<'a, Unit>,
 }
 
 /// Why a unit is left as it is.
@@ -26,12 +26,12 @@ pub(crate) struct Member<'a> {
 pub(crate) enum Skip {
     #[error("masked by {}", .0.display())]
     Masked(PathBuf),
-    #[error("systemd can't load it: {0}")]
+    #[error("systemd can't load it: {}", .0.diagnostic())]
     Broken(Trouble),
     #[error("switched off by {}", .0.display())]
     SwitchedOff(PathBuf),
-    #[error("{place}: {refusal}")]
-    Line { place: String, refusal: Refusal },
+    #[error("{}", .0.diagnostic())]
+    Line(Trouble),
     #[error("its Exec lines name none of the programs {0} in a bin directory; give its command line with `exec`")]
     NoProgram(String),
     #[error("its ExecStart= names no program in a bin directory; give its command line with `exec`")]
@@ -50,6 +50,8 @@ pub(crate) enum Skip {
     },
     #[error("another app writes it whole, and that is left out")]
     Whole,
+    #[error("venvd writes its template {0} whole; set variables there")]
+    OfWhole(UnitId),
     #[error("{} comes before what venvd would write", .0.display())]
     Hidden(PathBuf),
     #[error("[Install] {key}={value}: {why}")]
@@ -98,6 +100,18 @@ impl<'a> Member<'a> {
         match self.unit.restart {
             Some(restart) => restart == Restart::Restart,
             None => service_type != "oneshot",
+        }
+    }
+
+    /// Takes for an instance what its app says of the template, where that is not said of the instance itself.
+    pub(crate) fn inherit(&mut self, template: &Unit) {
+        let unit = self.unit.to_mut();
+        if matches!(unit.kind, UnitKind::Environment) {
+            unit.kind = template.kind.clone();
+        }
+        unit.restart = unit.restart.or(template.restart);
+        for (name, value) in &template.environment {
+            unit.environment.entry(name.clone()).or_insert_with(|| value.clone());
         }
     }
 

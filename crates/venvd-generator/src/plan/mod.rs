@@ -10,6 +10,7 @@ mod text;
 mod variables;
 mod whole;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -101,7 +102,7 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
                     let member = Member {
                         in_force: *in_force,
                         id,
-                        unit,
+                        unit: Cow::Borrowed(unit),
                     };
                     // A whole unit hides whatever had its name before.
                     let key = match unit.kind {
@@ -116,6 +117,7 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
             }
         }
     }
+    inherit(&mut claims);
     let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
     let wholes = claims.iter().filter(|(_, members)| whole(members));
     let host = Host {
@@ -137,6 +139,29 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         }
     }
     plan
+}
+
+/// Gives instances that are declared by their own names what is declared of their templates, too: of two drop-ins of
+/// one name, in the directories of instance and template, systemd reads only the instance's. Their own come first.
+fn inherit(claims: &mut BTreeMap<UnitId, Vec<Member<'_>>>) {
+    let templates: BTreeMap<_, _> = claims
+        .iter()
+        .filter(|(id, _)| id.is_template())
+        .map(|(id, members)| (id.clone(), members.clone()))
+        .collect();
+    for (id, members) in claims.iter_mut() {
+        let of_template = id.template().and_then(|id| templates.get(&id)).into_iter().flatten();
+        for inherited in of_template.filter(|member| !matches!(member.unit.kind, UnitKind::Whole(_))) {
+            let app = &inherited.in_force.app.name;
+            match members.iter_mut().find(|member| member.in_force.app.name == *app) {
+                Some(member) => member.inherit(&inherited.unit),
+                None => members.push(Member {
+                    id: id.clone(),
+                    ..inherited.clone()
+                }),
+            }
+        }
+    }
 }
 
 impl Plan {

@@ -77,7 +77,7 @@ pub(crate) fn overruled(unit: &Effective, (member, leads): (&Member<'_>, bool), 
         for (name, line) in environment::names_in_file(&text) {
             if is_ours(&name) {
                 said.push(format!(
-                    "{path}:{line}: sets {name}, and EnvironmentFile= ({}) comes before what is in a unit; take it out there",
+                    "{path}:{line}: sets {name}, and an EnvironmentFile= ({}) has the last word over it; take it out there",
                     place(entry)
                 ));
             }
