@@ -1,5 +1,6 @@
 # Everything is done from here; `make help` lists the targets. No target but `install` writes outside of the target
-# directory and the cache; `test` and `demo` also install the Debian packages that machines need (tests/bin/host-setup).
+# directory and the cache, but for what `fuzz` finds; `test` and `demo` also install the Debian packages that machines
+# need (tests/bin/host-setup).
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -72,6 +73,7 @@ bench: build ## figures, as a table and in target/bench.json; ONLY=core for one 
 
 lint: ## formatting and lints
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path crates/venvd-unit/fuzz/Cargo.toml --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
 # After `make build`, so that `sudo make install` needs no compiler.

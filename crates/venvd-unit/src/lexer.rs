@@ -337,8 +337,8 @@ fn width(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// Returns the physical lines of a file, without what ends them.
-pub(crate) fn physical_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// Returns the physical lines of a file as a [`Position`] counts them, without what ends them.
+pub fn physical_lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     Lines(bytes)
 }
 
@@ -349,6 +349,7 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
+        const NUL: u8 = 4;
         if self.0.is_empty() {
             return None;
         }
@@ -358,15 +359,22 @@ impl<'a> Iterator for Lines<'a> {
             .position(|b| matches!(b, b'\n' | b'\r' | 0))
             .unwrap_or(self.0.len());
         let (line, rest) = self.0.split_at(end);
-        let mut seen = Vec::with_capacity(3);
+        let (mut seen, mut length) = (0_u8, 0);
         for byte in rest {
+            let kind = match byte {
+                b'\n' => 1,
+                b'\r' => 2,
+                0 => NUL,
+                _ => 0,
+            };
             // NUL closes the mark for good; a second of the same kind begins the next line.
-            if seen.last() == Some(&0) || !matches!(byte, b'\n' | b'\r' | 0) || seen.contains(byte) {
+            if kind == 0 || seen & (NUL | kind) != 0 {
                 break;
             }
-            seen.push(*byte);
+            seen |= kind;
+            length += 1;
         }
-        self.0 = rest.get(seen.len()..).unwrap_or_default();
+        self.0 = rest.get(length..).unwrap_or_default();
         Some(line)
     }
 }

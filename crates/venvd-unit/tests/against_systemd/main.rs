@@ -6,6 +6,8 @@
 //! `VENVD_RANDOM_UNITS` is the number of units, `VENVD_RANDOM_SEED` gives others.
 
 #[cfg(test)]
+mod corners;
+#[cfg(test)]
 mod lines;
 #[cfg(test)]
 mod oracle;

@@ -63,6 +63,7 @@ pub(crate) struct Random(u64);
 impl Random {
     pub(crate) fn new() -> Self {
         let seed = std::env::var("VENVD_RANDOM_SEED").map_or(0, |seed| seed.parse().unwrap());
+        eprintln!("VENVD_RANDOM_SEED={seed}");
         Self(0x0076_656e_7664 ^ (seed << 32))
     }
 
