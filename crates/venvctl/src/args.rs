@@ -206,6 +206,14 @@ pub(crate) enum Command {
         #[arg(value_name = "APP|UNIT", required = true)]
         targets: Vec<String>,
     },
+    /// Show, compare, check and write the sudoers files and rootwrap.conf of apps
+    ///
+    /// Activations write them; this is for all between: a definition that changed, a file that was edited, a look before.
+    #[command(disable_help_subcommand = true)]
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Remove a venv that is neither asked for, in force, the previous one, nor in use
     ///
     /// `venvctl gc` does it for all that nothing needs.
@@ -226,6 +234,34 @@ pub(crate) enum Command {
         /// The date that man pages bear, as in 2026-01-31
         #[arg(long, default_value = "")]
         date: String,
+    },
+}
+
+/// What is to be done with policies.
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Show the rules and the secure_path that are to hold, and whether the files are so
+    Show {
+        /// Only this app
+        app: Option<AppName>,
+    },
+    /// Show what `apply` would change, as a unified diff
+    Diff {
+        /// Only this app
+        app: Option<AppName>,
+    },
+    /// Look for what is wrong: files that differ, rights that sudo does not follow, filters without a program, and more
+    Check {
+        /// Only this app
+        app: Option<AppName>,
+    },
+    /// Make the files as they should be for the venv in force; of an app that is off, take them away
+    Apply {
+        /// Only this app
+        app: Option<AppName>,
+        /// Also overwrite a file that was edited by hand; what it said is kept beside it as NAME.edited
+        #[arg(long)]
+        force: bool,
     },
 }
 

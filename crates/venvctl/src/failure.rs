@@ -59,6 +59,12 @@ impl From<venvd_app::name::NameError> for Failure {
     }
 }
 
+impl From<venvd_policy::Error> for Failure {
+    fn from(error: venvd_policy::Error) -> Self {
+        Self::refused(error.code(), explained(&error))
+    }
+}
+
 impl From<venvd_core::Error> for Failure {
     fn from(error: venvd_core::Error) -> Self {
         let exit = match error {

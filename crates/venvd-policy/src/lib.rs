@@ -7,9 +7,11 @@
 //! are both in one, under the lock.
 //!
 //! - [`sudoers`]: what is written below `/etc/sudoers.d`, and what the installed sudo makes of it.
+//! - [`check`]: what is wrong around a policy that can be written.
 //! - [`rootwrap`]: the `exec_dirs` line of a `rootwrap.conf`, and who else could write what rootwrap believes.
 
 mod apply;
+pub mod check;
 mod error;
 mod place;
 mod plan;

@@ -10,6 +10,7 @@ mod install;
 mod job;
 mod list;
 mod offline;
+mod policy;
 mod repair;
 mod status;
 mod verify;
@@ -73,6 +74,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
         Command::Cat { targets } => return cat::run(&layout, &targets, json),
+        Command::Policy { command } => return policy::run(&layout, &command, json),
         Command::Remove { venv } => {
             venvd_core::remove::remove(&layout, &venv)?;
             let removed = Removed { venv, removed: true };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use clap::Command;
+use clap::{Arg, Command};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
 
@@ -36,7 +36,7 @@ fn main_page(command: &Command, date: &str) -> Vec<u8> {
     exit_status(&mut own, Exit::Activation, "Of activate, rollback, enable and disable:");
     paragraph(
         &mut own,
-        "Of verify and doctor: 0 nothing is wrong, 1 something is. Of all others: 0 done, 1 refused or failed. 2 is always \
+        "Of verify, doctor and policy: 0 nothing is wrong, 1 something is. Of all others: 0 done, 1 refused or failed. 2 is always \
          a wrong command line. With --json, `code` tells the cases apart.",
     );
     let first_steps = VERBS
@@ -56,6 +56,7 @@ fn verb_page(command: &Command, verb: &Verb, date: &str) -> Vec<u8> {
         // The examples get a section.
         .after_long_help(None::<&str>);
     let mut own = Roff::new();
+    commands(&mut own, &command);
     examples(&mut own, verb.examples);
     exit_status(&mut own, verb.exit, "");
     own.control("SH", ["FILES"]);
@@ -93,10 +94,46 @@ fn render(man: &Man, command: &Command, page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    if command.has_subcommands() {
+    // Those of a verb have no pages, so they are explained on its own: see `commands`.
+    if command.has_subcommands() && command.get_name() == "venvctl" {
         man.render_subcommands_section(page)?;
     }
     Ok(())
+}
+
+/// Explains the commands of a verb that has some.
+fn commands(page: &mut Roff, verb: &Command) {
+    if !verb.has_subcommands() {
+        return;
+    }
+    page.control("SH", ["COMMANDS"]);
+    for command in verb.get_subcommands() {
+        let options = command
+            .get_arguments()
+            .filter(|argument| !argument.is_global_set() && !argument.is_hide_set());
+        let options: Vec<_> = options.filter(|argument| argument.get_id() != "help").collect();
+        let usage: Vec<String> = options
+            .iter()
+            .map(|argument| format!("[{}]", name_of(argument)))
+            .collect();
+        page.control("TP", []);
+        page.text([bold(command.get_name()), roman(format!(" {}", usage.join(" ")))]);
+        page.text([roman(command.get_about().map(ToString::to_string).unwrap_or_default())]);
+        for option in options.iter().filter(|argument| !argument.is_positional()) {
+            page.control("RS", []);
+            page.control("TP", []);
+            page.text([bold(name_of(option))]);
+            page.text([roman(option.get_help().map(ToString::to_string).unwrap_or_default())]);
+            page.control("RE", []);
+        }
+    }
+}
+
+fn name_of(argument: &Arg) -> String {
+    match argument.get_long() {
+        Some(long) => format!("--{long}"),
+        None => argument.get_id().as_str().to_uppercase(),
+    }
 }
 
 fn paragraph(page: &mut Roff, text: &str) {

@@ -79,6 +79,8 @@ pub(super) enum File {
     DropIn,
     Transactions,
     Sudoers,
+    SecurePath,
+    RootwrapConf,
     Switch,
 }
 
@@ -116,6 +118,14 @@ impl File {
                 "what the generator changes in a unit; anew at each boot and daemon-reload",
             ),
             Self::Transactions => ("/var/lib/venvd/transactions/", "the journals of activations"),
+            Self::SecurePath => (
+                "/etc/sudoers.d/venvd_path-USER",
+                "the secure_path of a user, merged over all of his apps",
+            ),
+            Self::RootwrapConf => (
+                "/etc/APP/rootwrap.conf",
+                "what [rootwrap] config names; only exec_dirs in it follows the venv",
+            ),
             Self::Sudoers => ("/etc/sudoers.d/venvd-APP", "the sudo rules of an app that is on"),
             Self::Switch => (
                 "/etc/venvd/apps/APP.toml.d/90-enabled.toml",
@@ -365,6 +375,31 @@ pub(super) const VERBS: &[Verb] = &[
         exit: Exit::Done,
         files: &[File::DropIn, File::Definitions],
         see: &["status"],
+    },
+    Verb {
+        name: "policy",
+        examples: &[
+            example("What is to hold, and whether it does:", "venvctl policy show nova"),
+            example("What a changed definition would change:", "venvctl policy diff nova"),
+            example(
+                "Is anything wrong? For a monitoring system:",
+                "venvctl policy check --json",
+            ),
+            example("Write it:", "venvctl policy apply nova"),
+            example(
+                "Although somebody edited the file; a copy is kept:",
+                "venvctl policy apply --force nova",
+            ),
+        ],
+        exit: Exit::Findings,
+        files: &[
+            File::Definitions,
+            File::Committed,
+            File::Sudoers,
+            File::SecurePath,
+            File::RootwrapConf,
+        ],
+        see: &["activate", "status", "doctor"],
     },
     Verb {
         name: "remove",

@@ -132,7 +132,7 @@ pub(crate) fn say(line: &str) {
 
 /// Returns a text without what a terminal would take for an order: manifests, names of files and the metadata of packages
 /// are shown, which others wrote.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let plain = |character: char| match character {
         control if control.is_control() && !matches!(control, '\n' | '\t') => char::REPLACEMENT_CHARACTER,
         other => other,

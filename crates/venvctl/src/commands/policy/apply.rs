@@ -1,0 +1,77 @@
+//! policy apply: makes the files as they should be.
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+use venvd_app::{AppName, Layout};
+use venvd_fs::atomic::Change;
+use venvd_policy::Edited;
+
+use super::{NO_POLICIES, Subject, Trouble, status, subjects};
+use crate::failure::Failure;
+use crate::output;
+
+#[derive(Debug, Serialize)]
+struct Applied {
+    apps: Vec<AppResult>,
+    refused: Vec<Trouble>,
+}
+
+#[derive(Debug, Serialize)]
+struct AppResult {
+    app: AppName,
+    in_force: Option<String>,
+    changed: bool,
+    warnings: Vec<String>,
+}
+
+/// Applies the policies; one that is refused keeps none of the others.
+pub(super) fn run(layout: &Layout, app: Option<&AppName>, edited: Edited, json: bool) -> Result<ExitCode, Failure> {
+    let (subjects, mut refused) = subjects(layout, app)?;
+    let mut apps = Vec::new();
+    for subject in &subjects {
+        match one(layout, subject, edited) {
+            Ok(result) => apps.push(result),
+            Err(failure) => refused.push(Trouble::new(&subject.app.name, failure)),
+        }
+    }
+    let applied = Applied { apps, refused };
+    output::show(&applied, json, text)?;
+    for trouble in applied.refused.iter().filter(|_| !json) {
+        output::say(&format!("venvctl: {}: {}", trouble.app, trouble.message));
+    }
+    Ok(status(applied.refused.is_empty()))
+}
+
+fn one(layout: &Layout, subject: &Subject, edited: Edited) -> Result<AppResult, Failure> {
+    let name = &subject.app.name;
+    if subject.open {
+        let message = format!("an activation of {name} is open, and writes its policy itself; `venvctl status {name}`");
+        return Err(Failure::refused("activation-open", message));
+    }
+    let plan = subject.plan(layout, edited)?;
+    let warnings = plan.warnings().iter().map(ToString::to_string).collect();
+    let change = plan.apply()?;
+    Ok(AppResult {
+        app: name.clone(),
+        in_force: subject.in_force(),
+        changed: change == Change::Changed,
+        warnings,
+    })
+}
+
+fn text(applied: &Applied) -> String {
+    if applied.apps.is_empty() && applied.refused.is_empty() {
+        return NO_POLICIES.to_owned();
+    }
+    let mut text = String::new();
+    for app in &applied.apps {
+        let change = if app.changed { "changed" } else { "unchanged" };
+        let venv = app.in_force.as_deref().unwrap_or("no venv in force");
+        text.push_str(&format!("{}: {change} ({venv})\n", app.app));
+        for warning in &app.warnings {
+            text.push_str(&format!("  ! {warning}\n"));
+        }
+    }
+    text
+}
