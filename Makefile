@@ -23,6 +23,7 @@ DEB = $(TARGET)/venvd_$(VERSION)_$(shell dpkg --print-architecture).deb
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 
 SYSTEMD_UNITS := $(wildcard $(foreach kind,service path target socket timer,units/venvd*.$(kind)))
+USER_UNITS := $(wildcard units/user/venvd*.service)
 DBUS_POLICY := $(wildcard units/org.venvd1.conf)
 DBUS_SERVICE := $(wildcard units/org.venvd1.service)
 
@@ -85,11 +86,16 @@ install: ## below $(DESTDIR)$(PREFIX)
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/venvd $(RELEASE)/venvd
 	install -D -m 755 -t $(DESTDIR)$(PREFIX)/lib/systemd/system-generators $(RELEASE)/venvd-generator
 	install -D -m 644 units/venvd.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/venvd.conf
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/systemd/user-generators
+	ln -sf ../system-generators/venvd-generator $(DESTDIR)$(PREFIX)/lib/systemd/user-generators/venvd-generator
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(SYSTEMD_UNITS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/user $(USER_UNITS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/services units/user/org.venvd1.service
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system.d $(DBUS_POLICY)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services $(DBUS_SERVICE)
 	sed -i 's,/usr/\(lib/venvd\|bin\)/,$(PREFIX)/\1/,g' \
 	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(SYSTEMD_UNITS))) \
+	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/user/,$(notdir $(USER_UNITS))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/share/dbus-1/system-services/,$(notdir $(DBUS_SERVICE)))
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(MANUAL)/man/*.1 docs/man/*.1
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 docs/man/*.8

@@ -31,6 +31,10 @@ pub(crate) struct Args {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
 
+    /// Work on your own venvs and services, which your own systemd runs, instead of on the host's
+    #[arg(long, global = true, conflicts_with = "root")]
+    pub(crate) user: bool,
+
     /// Print JSON
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -321,5 +325,6 @@ mod tests {
             assert!(Args::try_parse_from(&bad).is_err(), "{bad:?}");
         }
         assert!(Args::try_parse_from(["venvctl", "--root", "/x", "build", "nova:1", "--json"]).is_ok());
+        assert!(Args::try_parse_from(["venvctl", "--root", "/x", "--user", "list"]).is_err());
     }
 }

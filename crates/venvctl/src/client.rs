@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use venvd_app::{AppName, VenvName};
+use venvd_app::{AppName, Scope, VenvName};
 use venvd_bus::{JobReport, ManagerProxy, job_id};
 use zbus::OwnedObjectPath;
 
@@ -23,22 +23,28 @@ pub(crate) enum Request {
 }
 
 /// Has venvd do it, and returns the job's report when it has ended. `progress` gets every report on the way.
-pub(crate) fn run(request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
+pub(crate) fn run(scope: Scope, request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
-    runtime.block_on(ask(request, progress))
+    runtime.block_on(ask(scope, request, progress))
 }
 
-async fn ask(request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
-    let connection = zbus::Connection::system().await.map_err(|error| {
+async fn ask(scope: Scope, request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<JobReport, Failure> {
+    let connection = bus(scope).await.map_err(|error| {
+        let hint = match scope {
+            Scope::System => {
+                "is this a booted host (`systemctl status dbus.socket`)? For an image or a chroot use --root DIR"
+            }
+            Scope::User => {
+                "does your manager run (`loginctl enable-linger` keeps it), and does it have a bus (the package \
+                 dbus-user-session)? `systemctl status dbus.socket` says more"
+            }
+        };
         Failure::refused(
             "no-bus",
-            format!(
-                "cannot reach the system bus, over which venvd is asked: {error}; \
-                 is this a booted host (`systemctl status dbus.socket`)? For an image or a chroot use --root DIR"
-            ),
+            format!("cannot reach the bus over which venvd is asked: {error}; {hint}"),
         )
     })?;
     let manager = ManagerProxy::new(&connection).await.map_err(unreachable)?;
@@ -71,6 +77,24 @@ async fn ask(request: &Request, progress: &mut dyn FnMut(&JobReport)) -> Result<
         if report.result.is_some() {
             return Ok(report);
         }
+    }
+}
+
+/// Connects to the bus of the manager that runs the units.
+///
+/// # Errors
+/// When there is none.
+pub(crate) async fn bus(scope: Scope) -> zbus::Result<zbus::Connection> {
+    match scope {
+        Scope::System => zbus::Connection::system().await,
+        Scope::User => match std::env::var_os("DBUS_SESSION_BUS_ADDRESS").or(std::env::var_os("XDG_RUNTIME_DIR")) {
+            Some(_) => zbus::Connection::session().await,
+            // As after su(1) or sudo(8), which start no session.
+            None => {
+                let address = format!("unix:path=/run/user/{}/bus", nix::unistd::geteuid());
+                zbus::connection::Builder::address(address.as_str()).build().await
+            }
+        },
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 
 use serde::Serialize;
-use venvd_app::{Layout, scope::Scope};
+use venvd_app::Layout;
 use zbus::{Connection, OwnedObjectPath, Proxy};
 
 use crate::failure::Failure;
@@ -61,11 +61,7 @@ pub(crate) fn states(layout: &Layout, units: &[String]) -> Result<Option<Vec<(St
         .build()
         .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
     runtime.block_on(async {
-        let connection = match layout.scope() {
-            Scope::System => Connection::system().await,
-            Scope::User => Connection::session().await,
-        };
-        let Ok(connection) = connection else {
+        let Ok(connection) = crate::client::bus(layout.scope()).await else {
             // A chroot or a container without systemd, or the bus is down. Everything else of `status` still holds.
             return Ok(None);
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
-use venvd_app::Layout;
+use venvd_app::{Layout, Scope};
 use venvd_bus::{BUS_NAME, Cause, MANAGER_PATH};
 use zbus::connection::Builder;
 
@@ -35,11 +35,11 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     let flipped = watch(layout)?;
     let (desk, mut requests) = Desk::open(&journal)?;
     let desk = Arc::new(desk);
-    let connection = Builder::system()
+    let connection = bus(layout.scope())
         .method_timeout(CALL_TIMEOUT)
         .build()
         .await
-        .context("cannot connect to the system bus; is dbus.service running?")?;
+        .context("cannot connect to the bus; does dbus.socket listen (for a user that needs dbus-user-session)?")?;
     let systemd = Systemd::new(&connection, layout)
         .await
         .context("systemd does not answer on the bus")?;
@@ -47,7 +47,7 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     // Methods are served before the name is ours, else the call that started us would find nothing.
     connection
         .object_server()
-        .at(MANAGER_PATH, Manager::new(&desk, &connection))
+        .at(MANAGER_PATH, Manager::new(&desk, &connection, layout.owners()))
         .await?;
     connection
         .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
@@ -84,7 +84,7 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     tokio::select! {
         result = work => result,
         // What is open is in the journal, and the next venvd goes on with it.
-        () = lost.wait() => bail!("the connection to the system bus is lost"),
+        () = lost.wait() => bail!("the connection to the bus is lost"),
     }
 }
 
@@ -95,6 +95,14 @@ async fn late_policies(layout: &Layout) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!("{error:#}"),
         Err(error) => tracing::error!("a task of venvd broke off: {error}"),
+    }
+}
+
+/// Returns the bus on which the manager of these units is to be reached.
+fn bus(scope: Scope) -> Builder<'static> {
+    match scope {
+        Scope::System => Builder::system(),
+        Scope::User => Builder::session(),
     }
 }
 

@@ -117,13 +117,16 @@ impl Host {
         if case.kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
             return Err(Failure::new(
                 Code::HOST_DISABLED,
-                "`enabled = false` in /etc/venvd/venvd.toml turns every app off; take it out first",
+                format!(
+                    "`enabled = false` in {} turns every app off; take it out first",
+                    self.layout.settings().display()
+                ),
             ));
         }
         let Some(to) = &transaction.to else { return Ok(()) };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
         preflight::check(&self.layout, to, &needed)?;
-        if case.enabled || case.kind == Kind::Enable {
+        if self.layout.has_policies() && (case.enabled || case.kind == Kind::Enable) {
             venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
         }
         Ok(())
@@ -259,6 +262,9 @@ impl Host {
 
     /// Writes sudoers and rootwrap.conf. The old venv comes first: it is what runs until the restart.
     pub(crate) fn write_policies(&self, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
+        if !self.layout.has_policies() {
+            return Ok(());
+        }
         let (app, on) = self.app_in_force(&transaction.app)?;
         let admitted: Vec<VenvPath> = match admit {
             Admit::None => Vec::new(),

@@ -29,7 +29,7 @@ mod watch;
 use std::ffi::OsString;
 
 use anyhow::{Context, bail};
-use venvd_app::Layout;
+use venvd_app::{Layout, UserPlaces};
 use venvd_fs::Root;
 
 /// Runs the program with these arguments (without its name).
@@ -38,19 +38,27 @@ use venvd_fs::Root;
 /// What ended it, for stderr and the journal.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
     log::init();
-    let layout = Layout::new(Root::host());
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the event loop")?;
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let layout = if arguments.first().is_some_and(|first| first == "--user") {
+        arguments.remove(0);
+        Layout::user(Root::host(), &UserPlaces::of_this_process()?)
+    } else {
+        Layout::new(Root::host())
+    };
     match arguments.as_slice() {
         [] => runtime.block_on(daemon::run(&layout)),
-        [only] if only == "--recover" => runtime.block_on(recover::recover(&layout, recover::AtBoot)),
+        [only] if only == "--recover" => {
+            let units = recover::AtBoot(layout.scope());
+            runtime.block_on(recover::recover(&layout, units))
+        }
         [only] if only == "--policies" => policies::follow(&layout),
         _ => bail!(
-            "usage: venvd [--recover|--policies]; each is started by systemd, see venvd.service, venvd-recover.service \
-             and venvd-policy-boot.service"
+            "usage: venvd [--user] [--recover|--policies]; each is started by systemd, see venvd.service, \
+             venvd-recover.service and venvd-policy-boot.service"
         ),
     }
 }

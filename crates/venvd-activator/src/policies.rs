@@ -22,6 +22,9 @@ use venvd_policy::Edited;
 /// # Errors
 /// When that failed for some apps; each was logged, and the others are done.
 pub(crate) fn follow(layout: &Layout) -> anyhow::Result<()> {
+    if !layout.has_policies() {
+        return Ok(());
+    }
     let Declared {
         settings, apps, broken, ..
     } = search::load(layout);

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use venvd_app::links::{self, Link};
-use venvd_app::{App, AppName, Layout};
+use venvd_app::{App, AppName, Layout, Scope};
 use venvd_bus::{Code, UnitReport};
 use venvd_fs::lock::Lock;
 use venvd_fs::{atomic, report};
@@ -62,8 +62,9 @@ pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Resul
         return Ok(());
     }
     bail!(
-        "what is in force could not be put back for {}: look at /etc/venvd/committed, then start the units",
-        stuck.join(", ")
+        "what is in force could not be put back for {}: look at {}, then start the units",
+        stuck.join(", "),
+        layout.links("committed").display()
     )
 }
 
@@ -113,14 +114,18 @@ fn clear_stale_markers(layout: &Layout, journal: &Journal, stuck: &mut Vec<Strin
 
 /// The units at boot: none of the apps' runs yet, and systemd starts them itself when we are done.
 #[derive(Debug)]
-pub(crate) struct AtBoot;
+pub(crate) struct AtBoot(pub(crate) Scope);
 
 impl Units for AtBoot {
     async fn reload(&self) -> Result<(), Failure> {
-        // As a child process, since it speaks with PID 1 over its private socket: the bus may not be there yet, and
-        // must not be needed for services to start.
+        // As a child process, since it speaks with its manager over that one's private socket: the bus may not be there
+        // yet, and must not be needed for services to start.
+        let manager = match self.0 {
+            Scope::System => "--system",
+            Scope::User => "--user",
+        };
         let output = Command::new("systemctl")
-            .arg("daemon-reload")
+            .args([manager, "daemon-reload"])
             .output()
             .map_err(|error| Failure::new(Code::INTERNAL, format!("cannot run systemctl: {error}")))?;
         if output.status.success() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use venvd_app::{AppName, Tag};
 use venvd_bus::{Cause, JobReport, MANAGER_PATH, job_path};
+use venvd_fs::chain::Owners;
 use venvd_fs::report;
 use zbus::fdo::{self, DBusProxy};
 use zbus::message::Header;
@@ -26,23 +27,26 @@ use crate::request::{Ask, Request};
 pub(crate) struct Manager {
     desk: Arc<Desk>,
     connection: Connection,
+    /// Who may ask.
+    owners: Owners,
 }
 
 impl Manager {
     /// Returns the object in front of a desk.
-    pub(crate) fn new(desk: &Arc<Desk>, connection: &Connection) -> Self {
+    pub(crate) fn new(desk: &Arc<Desk>, connection: &Connection, owners: Owners) -> Self {
         Self {
             desk: Arc::clone(desk),
             connection: connection.clone(),
+            owners,
         }
     }
 
-    /// Takes a request of this caller, if he may: without polkit, root alone.
+    /// Takes a request of this caller, if he may: without polkit, root alone, and for a user's venvs that user.
     async fn submit(&self, header: &Header<'_>, (app, ask, cause): (&str, Ask, Cause)) -> fdo::Result<OwnedObjectPath> {
         let caller_uid = self.caller(header).await?;
-        if caller_uid != 0 {
+        if !self.owners.admit(caller_uid) {
             return Err(fdo::Error::AccessDenied(
-                "only root may change which venv is in force".to_owned(),
+                "only root may change which venv is in force, or the user whose venvs they are".to_owned(),
             ));
         }
         let request = Request {
@@ -108,8 +112,10 @@ impl Manager {
     #[zbus(out_args("report"))]
     async fn get_job(&self, #[zbus(header)] header: Header<'_>, id: u32) -> fdo::Result<String> {
         // What failed, and why, may name files that only root may read.
-        if self.caller(&header).await? != 0 {
-            return Err(fdo::Error::AccessDenied("only root may look at jobs".to_owned()));
+        if !self.owners.admit(self.caller(&header).await?) {
+            return Err(fdo::Error::AccessDenied(
+                "only root may look at jobs, or the user whose venvs they are".to_owned(),
+            ));
         }
         let found = self
             .desk

@@ -47,6 +47,12 @@ impl Layout {
         self.places.scope
     }
 
+    /// Returns whether apps may have sudo rules and rootwrap configuration: those of a user have none.
+    #[must_use]
+    pub fn has_policies(&self) -> bool {
+        self.places.scope == Scope::System
+    }
+
     /// Returns who may own files that are believed.
     #[must_use]
     pub fn owners(&self) -> Owners {

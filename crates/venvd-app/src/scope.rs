@@ -120,6 +120,14 @@ pub enum ScopeError {
 const LONGEST_DATA_HOME: usize = 127 - 32 - "#!/venvd/venvs///bin/python".len();
 
 impl UserPlaces {
+    /// Finds those of the user that this process runs as.
+    ///
+    /// # Errors
+    /// See [`UserPlaces::from_environment`].
+    pub fn of_this_process() -> Result<Self, ScopeError> {
+        Self::from_environment(|name| std::env::var_os(name), Owners::of_this_process().user())
+    }
+
     /// Finds them by the environment of this user, as `systemd --user` does: a variable that is not absolute counts as
     /// unset (file-hierarchy(7), the XDG specification).
     ///

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use venvd_app::Layout;
 use venvd_app::cmdline::Switch;
 use venvd_bus::{JobReport, Kind, Outcome};
-use venvd_fs::Root;
 
 use crate::client::{self, Request};
 use crate::failure::Failure;
@@ -13,11 +12,11 @@ use crate::output;
 use crate::output::progress::Stages;
 
 /// Has venvd do a job, shows where it is, and turns its outcome into text and exit status.
-pub(super) fn run(request: &Request, json: bool) -> Result<ExitCode, Failure> {
+pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<ExitCode, Failure> {
     let mut stages = Stages::new();
-    let report = client::run(request, &mut |report| stages.show(report))?;
+    let report = client::run(layout.scope(), request, &mut |report| stages.show(report))?;
     let outcome = report.result.unwrap_or(Outcome::Failed);
-    let switch = Switch::of_this_boot(&Layout::new(Root::host()));
+    let switch = Switch::of_this_boot(layout);
     if outcome == Outcome::Done && report.kind != Kind::Disable && !switch.admits(&report.app) {
         output::say(&format!(
             "venvctl: {} is off for this boot, since the kernel command line has `{switch}`: what is said below begins with \

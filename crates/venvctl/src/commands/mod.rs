@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
-use venvd_app::{AppName, Layout, VenvName, search};
+use venvd_app::{AppName, Layout, UserPlaces, VenvName, search};
 use venvd_core::build::Interrupt;
 use venvd_core::list as venvs;
 use venvd_fs::Root;
@@ -38,10 +38,8 @@ struct Removed {
 
 /// Does what was typed.
 pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
-    let layout = Layout::new(match args.root {
-        Some(root) => Root::at(existing(root)?),
-        None => Root::host(),
-    });
+    let layout = layout(args.root, args.user)?;
+    output::spelling::speak_of(layout.scope());
     let json = args.json;
     let request = match args.command {
         Command::Build {
@@ -94,10 +92,27 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Disable { app } => Request::Disable(app),
     };
     if layout.root().is_host() {
-        job::run(&request, json)
+        job::run(&layout, &request, json)
     } else {
         offline::run(&layout, &request, json)
     }
+}
+
+/// Returns where everything lies that the command line is about.
+fn layout(root: Option<PathBuf>, user: bool) -> Result<Layout, Failure> {
+    if !user {
+        let root = root.map_or(Ok(Root::host()), |root| existing(root).map(Root::at))?;
+        return Ok(Layout::new(root));
+    }
+    let places = UserPlaces::of_this_process().map_err(|error| Failure::refused("no-home", error.to_string()))?;
+    if !places.runtime.is_dir() {
+        let runtime = places.runtime.display();
+        return Err(Failure::refused(
+            "no-session",
+            format!("there is no {runtime}: log in, or let your manager run without (`loginctl enable-linger`)"),
+        ));
+    }
+    Ok(Layout::user(Root::host(), &places))
 }
 
 /// What is said where there is nothing to be shown.

@@ -2,6 +2,7 @@
 
 pub(crate) mod building;
 pub(crate) mod progress;
+pub(crate) mod spelling;
 pub(crate) mod table;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::failure::Failure;
+use spelling::spelled;
 
 /// Prints a result: `--json` as JSON, else as text.
 pub(crate) fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) -> String) -> Result<(), Failure> {
@@ -20,7 +22,7 @@ pub(crate) fn show<T: Serialize>(value: &T, json: bool, text: impl FnOnce(&T) ->
         text.push('\n');
         text
     } else {
-        printable(&text(value))
+        printable(&spelled(&text(value)))
     };
     print(&text)
 }
@@ -117,8 +119,13 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
 /// Says why a command failed, and returns its exit status.
 pub(crate) fn failed(failure: &Failure, json: bool) -> ExitCode {
     if json {
+        let failure = Failure {
+            code: failure.code.clone(),
+            message: spelled(&failure.message).into_owned(),
+            exit: failure.exit,
+        };
         // There is nobody left to tell when this fails too.
-        drop(show(failure, true, |_| String::new()));
+        drop(show(&failure, true, |_| String::new()));
     } else {
         say(&format!("venvctl: {}", failure.message));
     }
@@ -127,7 +134,7 @@ pub(crate) fn failed(failure: &Failure, json: bool) -> ExitCode {
 
 /// Writes a line to stderr; whether somebody reads it does not matter.
 pub(crate) fn say(line: &str) {
-    drop(writeln!(io::stderr(), "{}", printable(line)));
+    drop(writeln!(io::stderr(), "{}", printable(&spelled(line))));
 }
 
 /// Returns a text without what a terminal would take for an order: manifests, names of files and the metadata of packages
