@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use venvd_app::Layout;
-use venvd_unit::UnitFiles;
+use venvd_app::{Layout, Scope};
 use venvd_unit::search_path::SYSTEM_DIRECTORIES;
+use venvd_unit::{UnitFiles, UserDirectories};
 
 /// The name of the generator's drop-ins.
 pub(crate) const DROP_IN: &str = "zz-venvd.conf";
@@ -20,6 +20,17 @@ const GENERATED_LATE: &str = "/run/systemd/generator.late";
 
 /// Reads the directories of units, those of generators among them.
 pub(crate) fn scan(layout: &Layout) -> UnitFiles {
+    let directories = match layout.scope() {
+        Scope::System => system_directories(),
+        Scope::User => {
+            let generated = layout.root().on_host(&layout.generated());
+            UserDirectories::new(|name| std::env::var_os(name)).with_generated(&generated)
+        }
+    };
+    UnitFiles::scan_directories(layout.root().directory(), &directories)
+}
+
+fn system_directories() -> Vec<PathBuf> {
     let mut directories = Vec::new();
     for directory in SYSTEM_DIRECTORIES {
         let before = GENERATED.iter().filter(|(other, _)| *other == directory);
@@ -27,7 +38,7 @@ pub(crate) fn scan(layout: &Layout) -> UnitFiles {
         directories.push(PathBuf::from(directory));
     }
     directories.push(PathBuf::from(GENERATED_LATE));
-    UnitFiles::scan_directories(layout.root().directory(), &directories)
+    directories
 }
 
 /// Returns whether a generator wrote the host's file.

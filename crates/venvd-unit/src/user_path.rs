@@ -1,7 +1,7 @@
 //! The search path of a user's manager: the second table of systemd.unit(5), `user_dirs()` in systemd's `path-lookup.c`.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What replaces the path, see systemd(1).
 const OVERRIDE: &str = "SYSTEMD_UNIT_PATH";
@@ -41,6 +41,21 @@ impl UserDirectories {
     #[must_use]
     pub fn all(&self) -> Vec<PathBuf> {
         [self.before_generated.as_slice(), &self.after_generated].concat()
+    }
+
+    /// Returns all of them with those of generators, of which `generated` is the one that most write to.
+    #[must_use]
+    pub fn with_generated(&self, generated: &Path) -> Vec<PathBuf> {
+        let mut directories = self.before_generated.clone();
+        let transient = directories.iter().position(|path| path.ends_with("systemd/transient"));
+        directories.insert(
+            transient.map_or(0, |index| index + 1),
+            generated.with_extension("early"),
+        );
+        directories.push(generated.to_owned());
+        directories.extend(self.after_generated.iter().cloned());
+        directories.push(generated.with_extension("late"));
+        directories
     }
 
     /// Keeps the first of equal ones, spelled without what means nothing.
@@ -165,6 +180,12 @@ mod tests {
                 return;
             };
             let said = String::from_utf8(output.stdout).unwrap();
+            let runtime = variables.iter().find(|(name, _)| *name == "XDG_RUNTIME_DIR");
+            if let (Some((_, runtime)), false) = (runtime, said.starts_with("/x")) {
+                let generated = Path::new(runtime).join("systemd/generator");
+                let want: Vec<PathBuf> = said.lines().map(PathBuf::from).collect();
+                assert_eq!(directories(variables).with_generated(&generated), want, "{variables:?}");
+            }
             let generators = |line: &&str| !line.contains("/systemd/generator");
             let want: Vec<PathBuf> = said.lines().filter(generators).map(PathBuf::from).collect();
             assert_eq!(ours(variables), want, "{variables:?}");
