@@ -4,8 +4,10 @@
 //! directories are sorted *together* by name; of files with one name the first directory's is taken.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::chase::{Last, below, chase};
@@ -24,8 +26,8 @@ pub struct DropIn {
 impl DropIn {
     /// Returns the name that decides when it applies.
     #[must_use]
-    pub fn name(&self) -> &str {
-        self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    pub fn name(&self) -> &OsStr {
+        self.path.file_name().unwrap_or_default()
     }
 }
 
@@ -64,15 +66,13 @@ pub fn list(files: &UnitFiles, unit: &Found) -> (Vec<DropIn>, Vec<Unreadable>) {
     (by_name.into_values().collect(), unreadable)
 }
 
-/// Returns the names of the `.conf` files of a directory.
-fn read_names(on_disk: &Path) -> io::Result<Vec<String>> {
+/// Returns the names of the `.conf` files of a directory, but for hidden ones (`hidden_or_backup_file()`).
+fn read_names(on_disk: &Path) -> io::Result<Vec<OsString>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(on_disk)? {
-        // A name that is not UTF-8 could not be told in a message; systemd would read it, and so would sort it last
-        // or first, but nothing that anyone installs is called so.
-        if let Ok(name) = entry?.file_name().into_string()
-            && name.ends_with(".conf")
-        {
+        let name = entry?.file_name();
+        let bytes = name.as_bytes();
+        if bytes.ends_with(b".conf") && !bytes.starts_with(b".") {
             names.push(name);
         }
     }
@@ -137,6 +137,7 @@ mod tests {
             "usr/lib/systemd/system/a.service.d/50-b.conf",
             "usr/lib/systemd/system/a.service.d/10-a.conf",
             "usr/lib/systemd/system/a.service.d/README",
+            "usr/lib/systemd/system/a.service.d/.#x.conf",
             "etc/systemd/system/a.service.d/20-c.conf",
             "etc/systemd/system/a.service.d/50-b.conf",
             "run/systemd/system/a.service.d/override.conf",

@@ -1,6 +1,7 @@
 //! What a unit says after all of its files: the value of each key as systemd has it in the end.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +110,7 @@ fn read_unit(files: &UnitFiles, name: &UnitId, below: Option<&str>) -> Unit {
     }
     let mut kept = None;
     for dropin in list {
-        let order = below.map_or(Ordering::Less, |name| dropin.name().cmp(name));
+        let order = below.map_or(Ordering::Less, |name| dropin.name().cmp(OsStr::new(name)));
         if order == Ordering::Equal {
             unit.namesake = Some(dropin.path);
             continue;

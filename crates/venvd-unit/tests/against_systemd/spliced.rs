@@ -1,12 +1,13 @@
 //! A splice changes the programs and nothing else: for us, and for systemd that reads the drop-in made of it.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
 use venvd_unit::command::{Command, CommandLine, parse_for};
 use venvd_unit::effective::{EXEC_KEYS, Effective, Unit, load_below};
 use venvd_unit::splice::{PlainPath, splice};
-use venvd_unit::{UnitFiles, UnitId};
+use venvd_unit::{UnitFiles, UnitId, dropins};
 
 use crate::oracle::{Reading, systemds};
 use crate::ours;
@@ -38,8 +39,9 @@ fn only_programs_change() {
             let Unit::Loaded(unit) = load_below(&files, &id, DROPIN) else {
                 continue;
             };
-            // The directory of its template's would be another unit's too.
-            if unit.found.id != id {
+            // Not what is known under another name, nor where other drop-ins have the last word.
+            let last = dropins::list(&files, &unit.found).0.pop();
+            if unit.found.id != id || last.is_some_and(|last| last.name() > OsStr::new(DROPIN)) {
                 continue;
             }
             match drop_in(&unit) {

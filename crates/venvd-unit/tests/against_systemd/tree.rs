@@ -1,6 +1,8 @@
 //! Random search paths: files, masks, links, aliases, templates and drop-ins in several directories.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -24,7 +26,9 @@ pub(crate) struct Tree {
 }
 
 /// Drop-ins' names, in no order.
-const DROPINS: [&str; 7] = [
+const DROPINS: [&str; 9] = [
+    ".hidden.conf",
+    "\u{e4}.conf",
     "50-x.conf",
     "10-a.conf",
     "override.conf",
@@ -164,7 +168,10 @@ impl Tree {
     fn fill(&self, directory: &Path, own: &str, random: &mut Random) {
         fs::create_dir(directory).unwrap();
         for _ in 0..1 + random.below(3) {
-            let path = directory.join(format!("{own}{}", random.of(&DROPINS)));
+            let name = format!("{own}{}", random.of(&DROPINS));
+            // Of "ä" only one byte: a name that is no text.
+            let bytes = name.bytes().filter(|byte| *byte != 0xc3);
+            let path = directory.join(OsString::from_vec(bytes.collect()));
             if path.symlink_metadata().is_ok() {
                 continue;
             }
