@@ -9,6 +9,7 @@
 
 pub mod kmsg;
 pub mod manager;
+mod parallel;
 pub mod plan;
 pub mod report;
 pub mod write;

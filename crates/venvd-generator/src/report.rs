@@ -116,9 +116,9 @@ impl Report {
     }
 
     /// Adds a line about a unit of an app in force.
-    pub(crate) fn unit(&mut self, app: &str, unit: &str, report: UnitReport) {
+    pub(crate) fn unit(&mut self, app: &str, unit: String, report: UnitReport) {
         if let Some(AppReport::InForce { units, .. }) = self.apps.get_mut(app) {
-            units.insert(unit.to_owned(), report);
+            units.insert(unit, report);
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use venvd_fs::{Error, IoContext};
 
+use crate::parallel;
 use crate::plan::Plan;
 use crate::report::FILE_NAME;
 
@@ -25,21 +26,35 @@ pub struct Written {
 /// (`O_EXCL`, as `generator_open_unit_file()` does). Nothing is synced: the directory is on a tmpfs.
 #[must_use]
 pub fn write(plan: &Plan, directory: &Path) -> Written {
+    let files: Vec<_> = plan.files.iter().collect();
+    let parts = parallel::map(&files, |files| {
+        let mut written = Written::default();
+        for (path, text) in files {
+            written.add(write_file(&directory.join(path), text));
+        }
+        written
+    });
     let mut written = Written::default();
-    let mut count = |result: Result<(), Error>| match result {
-        Ok(()) => written.count += 1,
-        Err(error) => written.errors.push(error),
-    };
-    for (path, text) in &plan.files {
-        count(write_file(&directory.join(path), text));
+    for part in parts {
+        written.count += part.count;
+        written.errors.extend(part.errors);
     }
     for (path, target) in &plan.links {
-        count(make_link(&directory.join(path), target));
+        written.add(make_link(&directory.join(path), target));
     }
     if !plan.report.is_empty() {
-        count(write_report(plan, &directory.join(FILE_NAME)));
+        written.add(write_report(plan, &directory.join(FILE_NAME)));
     }
     written
+}
+
+impl Written {
+    fn add(&mut self, result: Result<(), Error>) {
+        match result {
+            Ok(()) => self.count += 1,
+            Err(error) => self.errors.push(error),
+        }
+    }
 }
 
 fn write_report(plan: &Plan, path: &Path) -> Result<(), Error> {

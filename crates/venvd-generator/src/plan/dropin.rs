@@ -7,14 +7,15 @@ use venvd_unit::UnitId;
 use venvd_unit::effective::{self, Effective, Entry, Unit};
 
 use super::member::{Member, Skip};
+use super::part::Part;
 use super::text::{self, Sections, source_path};
 use super::variables::{self, Paths};
-use super::{DROP_IN, Host, Plan, exec};
+use super::{DROP_IN, Host, exec};
 use crate::report::{UnitReport, UnitState};
 
 /// Plans the drop-in of the unit `id` for all of its members; for a template also those of instances that have
 /// settings of their own, since the template's drop-in knows nothing of them.
-pub(super) fn plan(plan: &mut Plan, (id, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) {
+pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) {
     let Some(first) = members.first() else { return };
     one(plan, (&first.id, members), host);
     if id.is_template() {
@@ -37,7 +38,7 @@ pub(super) fn plan(plan: &mut Plan, (id, members): (&UnitId, &[Member<'_>]), hos
 }
 
 /// Plans the drop-in of one unit, below the directory of `name`. Returns whether there is one.
-fn one(plan: &mut Plan, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) -> bool {
+fn one(plan: &mut Part, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) -> bool {
     let unit = match effective::load_below(host.units, name, DROP_IN) {
         Unit::Absent => {
             if let Some(template) = name.template().filter(|template| host.wholes.contains(template)) {
@@ -95,7 +96,7 @@ fn path(name: &UnitId) -> String {
     format!("{name}.d/{DROP_IN}")
 }
 
-fn skip_all(plan: &mut Plan, members: &[Member<'_>], skip: impl Fn() -> Skip) -> bool {
+fn skip_all(plan: &mut Part, members: &[Member<'_>], skip: impl Fn() -> Skip) -> bool {
     for member in members {
         plan.skip(member, &skip());
     }

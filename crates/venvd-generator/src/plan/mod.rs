@@ -6,6 +6,7 @@ mod exec;
 mod inputs;
 mod install;
 mod member;
+mod part;
 mod text;
 mod variables;
 mod whole;
@@ -20,10 +21,12 @@ use venvd_unit::{UnitFiles, UnitId};
 
 use crate::kmsg::Message;
 use crate::manager::Manager;
+use crate::parallel;
 use crate::report::{AppReport, Report, UnitReport, UnitState};
 use defaults::Defaults;
 pub use inputs::{InForce, Inputs, State};
-use member::{Member, Skip};
+use member::Member;
+use part::{Claim, Part};
 
 /// The name of our drop-ins. It sorts after `override.conf`, which `systemctl edit` makes: our drop-in is computed
 /// from the effective value, so the administrator's arguments stay, and only the program is another.
@@ -111,9 +114,10 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
                     };
                     claims.entry(key).or_default().push(member);
                 }
-                Err(error) => plan
-                    .report
-                    .unit(in_force.app.name.as_str(), name.as_str(), UnitReport::skipped(error)),
+                Err(error) => {
+                    plan.report
+                        .unit(in_force.app.name.as_str(), name.to_string(), UnitReport::skipped(error))
+                }
             }
         }
     }
@@ -127,16 +131,11 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         manager: &inputs.manager,
         defaults: Defaults::read(units.root(), &inputs.manager),
     };
-    for (id, members) in claims {
-        let (members, refused) = member::settle(members);
-        for (member, skip) in refused {
-            plan.skip(&member, &skip);
-        }
-        match members.first().map(|member| &member.unit.kind) {
-            Some(UnitKind::Whole(_)) => whole::plan(&mut plan, &members, &host),
-            Some(_) => dropin::plan(&mut plan, (&id, &members), &host),
-            None => {}
-        }
+    // Whole units may have one alias in common, so they know of each other; of all else nothing does.
+    let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.into_iter().partition(|(id, _)| host.wholes.contains(id));
+    plan.add(Part::of(&wholes, &host));
+    for part in parallel::map(&others, |claims| Part::of(claims, &host)) {
+        plan.add(part);
     }
     plan
 }
@@ -175,16 +174,5 @@ impl Plan {
             self.links
                 .insert(path, PathBuf::from("/usr/lib/systemd/user/venvd.service"));
         }
-    }
-
-    /// Says that a unit is left as it is.
-    fn skip(&mut self, member: &Member<'_>, skip: &Skip) {
-        self.tell(member, UnitReport::skipped(skip));
-    }
-
-    /// Says what became of a unit.
-    fn tell(&mut self, member: &Member<'_>, report: UnitReport) {
-        self.report
-            .unit(member.in_force.app.name.as_str(), member.id.as_str(), report);
     }
 }

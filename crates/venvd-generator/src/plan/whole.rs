@@ -7,14 +7,15 @@ use venvd_unit::UnitId;
 
 use super::install::{Install, Keys};
 use super::member::{Member, Skip};
+use super::part::Part;
 use super::text::{Sections, escape_specifiers, source_path};
 use super::variables::{self, Paths};
-use super::{Host, Plan, exec};
+use super::{Host, exec};
 use crate::report::{UnitReport, UnitState};
 
 /// Plans the file of a whole unit, and the links that enable it. `members` are its own app first, then those that set
 /// variables on it.
-pub(super) fn plan(plan: &mut Plan, members: &[Member<'_>], host: &Host<'_>) {
+pub(super) fn plan(plan: &mut Part, members: &[Member<'_>], host: &Host<'_>) {
     let Some((member, others)) = members.split_first() else {
         return;
     };
@@ -74,7 +75,7 @@ fn shadow(host: &Host<'_>, id: &UnitId) -> Shadow {
 }
 
 /// Plans the links of the `[Install]` section, and returns what of it has no effect.
-fn enable(plan: &mut Plan, member: &Member<'_>, keys: &Keys, host: &Host<'_>) -> Vec<String> {
+fn enable(plan: &mut Part, member: &Member<'_>, keys: &Keys, host: &Host<'_>) -> Vec<String> {
     let install = Install::read(&member.id, keys);
     let mut warnings: Vec<_> = install.refused.iter().map(ToString::to_string).collect();
     plan.links.extend(install.dependencies);
