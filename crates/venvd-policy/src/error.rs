@@ -52,12 +52,26 @@ pub enum Error {
         source: chain::Error,
     },
     /// A link where only a file of the venv itself may be.
-    #[error("{path:?} leads to {target:?}, outside of its venv; root would run what is there; build the venv anew")]
+    #[error(
+        "{path:?} leads to {target:?}, outside of its venv; root would run what is there, and the manifest has no such \
+         host module; build the venv anew"
+    )]
     Leaves {
         /// The path in the venv.
         path: PathBuf,
         /// Where it leads.
         target: PathBuf,
+    },
+    /// A file in `bin` that Python would import instead of a module of its own.
+    #[error(
+        "{path:?} would be imported in place of Python's own module {module}, by whatever root runs from this venv; build \
+         the venv without what brings it"
+    )]
+    HidesModule {
+        /// The file.
+        path: PathBuf,
+        /// The module.
+        module: String,
     },
     /// An entry of `rootwrap.conf` that means another directory for every caller.
     #[error(
@@ -280,6 +294,7 @@ impl Error {
             Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
             Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
             Self::Shadows { .. } => "policy-shadow",
+            Self::HidesModule { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
 use venvd_app::{App, AppName, Layout, ProgramName};
 use venvd_fs::{IoContext, chain};
-use walkdir::WalkDir;
 
 use super::conf::{Conf, EXEC_DIRS, FILTERS_PATH};
 use crate::Error;
@@ -26,53 +25,11 @@ impl Checker<'_> {
         self.layout.trusted(path).map_err(|source| self.unsafe_path(source))
     }
 
-    fn unsafe_path(&self, source: chain::Error) -> Error {
+    pub(super) fn unsafe_path(&self, source: chain::Error) -> Error {
         Error::Unsafe {
             app: self.app.name.clone(),
             source,
         }
-    }
-
-    /// Checks the directories on the way to a venv, everything in it, and the interpreter.
-    pub(crate) fn venv(&self, venv: &VenvPath) -> Result<(), Error> {
-        let real = self.path(&venv.path())?;
-        let on_disk = self.layout.on_disk(&real);
-        for entry in WalkDir::new(&on_disk) {
-            let entry = entry.map_err(|error| venvd_fs::Error {
-                action: "look at",
-                path: error.path().unwrap_or(&on_disk).to_owned(),
-                source: error.into(),
-            })?;
-            let metadata = fs::symlink_metadata(entry.path()).at("look at", entry.path())?;
-            self.entry(&self.layout.root().on_host(entry.path()), &metadata)?;
-        }
-        let python = venv.path().join("bin/python");
-        if fs::symlink_metadata(self.layout.on_disk(&python)).is_ok() {
-            self.path(&python)?;
-        }
-        Ok(())
-    }
-
-    fn entry(&self, path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
-        let uid = metadata.uid();
-        let path = path.to_owned();
-        let owners = self.layout.owners();
-        if !owners.admit(uid) {
-            return Err(self.unsafe_path(chain::Error::Owner {
-                component: path.clone(),
-                path,
-                uid,
-                owners,
-            }));
-        }
-        if !metadata.is_symlink() && metadata.mode() & 0o022 != 0 {
-            return Err(self.unsafe_path(chain::Error::Writable {
-                component: path.clone(),
-                path,
-                mode: metadata.mode() & 0o7777,
-            }));
-        }
-        Ok(())
     }
 
     /// Returns the path of a program if the venv has it: a file of its own, executable.
@@ -119,18 +76,32 @@ impl Checker<'_> {
         }
         filters
             .iter()
-            .try_for_each(|directory| self.filters(Path::new(directory)))
+            .try_for_each(|directory| self.filters(Path::new(directory)))?;
+        // What is executable in one of these is root's.
+        let programs = conf.exec_dirs().unwrap_or_default();
+        programs
+            .iter()
+            .try_for_each(|directory| self.existing(Path::new(directory)).map(drop))
+    }
+
+    /// Checks a directory; of one that is missing, whoever could make it.
+    fn existing(&self, directory: &Path) -> Result<Option<PathBuf>, Error> {
+        match fs::symlink_metadata(self.layout.on_disk(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let there = directory
+                    .ancestors()
+                    .find(|ancestor| fs::symlink_metadata(self.layout.on_disk(ancestor)).is_ok());
+                self.path(there.unwrap_or(Path::new("/"))).map(|_| None)
+            }
+            _ => self.path(directory).map(Some),
+        }
     }
 
     fn filters(&self, directory: &Path) -> Result<(), Error> {
-        // One that is missing must not be creatable by others either: rootwrap looks for it at each call.
-        let on_disk = self.layout.on_disk(directory);
-        if let Err(error) = fs::symlink_metadata(&on_disk)
-            && error.kind() == io::ErrorKind::NotFound
-        {
-            return directory.parent().map_or(Ok(()), |parent| self.filters_parent(parent));
-        }
-        let real = self.path(directory)?;
+        // Rootwrap looks for it at each call.
+        let Some(real) = self.existing(directory)? else {
+            return Ok(());
+        };
         let on_disk = self.layout.on_disk(&real);
         if !on_disk.is_dir() {
             return Ok(());
@@ -143,13 +114,6 @@ impl Checker<'_> {
             }
         }
         Ok(())
-    }
-
-    fn filters_parent(&self, parent: &Path) -> Result<(), Error> {
-        let existing = parent
-            .ancestors()
-            .find(|ancestor| fs::symlink_metadata(self.layout.on_disk(ancestor)).is_ok());
-        self.path(existing.unwrap_or(Path::new("/"))).map(drop)
     }
 
     /// Refuses programs of the venv that would hide one in `system`, but those that the definition names.

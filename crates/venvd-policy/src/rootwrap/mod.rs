@@ -2,3 +2,4 @@
 
 pub(crate) mod check;
 pub mod conf;
+mod tree;
