@@ -146,7 +146,7 @@ impl Entry {
 
 /// Takes `NAME=value` apart.
 fn assigned(text: &str, id: &UnitId) -> Option<(String, String)> {
-    specifier::check(text).ok()?;
+    specifier::expand(text, id).ok()?;
     let (name, value) = text.split_once('=')?;
     // What is valid is a question of what stands there in the end.
     let name = specifier::expand(name, id).ok()??;

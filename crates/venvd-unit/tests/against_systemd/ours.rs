@@ -33,7 +33,8 @@ pub(crate) fn reading(files: &UnitFiles, unit: &Effective) -> Reading {
         search_path: unit
             .exec_search_path()
             .iter()
-            .map(|path| expand(path, id))
+            // Which it simplifies.
+            .map(|path| expand(path, id).replace("//", "/"))
             .collect::<Vec<_>>()
             .join(" "),
         kind: unit.service_type().to_owned(),
