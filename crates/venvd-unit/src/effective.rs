@@ -14,7 +14,6 @@ use crate::fatal;
 use crate::lexer::{self, Assignment, Skipped};
 use crate::name::UnitId;
 use crate::search_path::{Found, UnitFiles};
-use crate::specifier;
 
 /// The keys of `[Service]` that hold command lines (systemd.service(5)).
 pub const EXEC_KEYS: [&str; 7] = [
@@ -27,19 +26,7 @@ pub const EXEC_KEYS: [&str; 7] = [
     "ExecStopPost",
 ];
 
-const SERVICE: &str = "Service";
-
-/// What `Type=` may be (systemd.service(5)).
-const SERVICE_TYPES: [&str; 8] = [
-    "simple",
-    "exec",
-    "forking",
-    "oneshot",
-    "dbus",
-    "notify",
-    "notify-reload",
-    "idle",
-];
+pub(crate) const SERVICE: &str = "Service";
 
 pub use crate::entry::{Entry, Trouble};
 
@@ -250,68 +237,6 @@ impl Effective {
             .filter_map(|entry| Some((entry, entry.commands()?)))
             .collect()
     }
-
-    /// Returns the `Type=` of a service.
-    #[must_use]
-    pub fn service_type(&self) -> &str {
-        // What systemd does not know, it ignores: then an earlier value stays.
-        let mut kinds = self.all(SERVICE, "Type").map(Entry::value);
-        match kinds.rfind(|kind| SERVICE_TYPES.contains(kind)) {
-            Some(kind) => kind,
-            // `service_add_extras()`
-            None if self.last(SERVICE, "BusName").is_some_and(|name| !name.is_empty()) => "dbus",
-            None if self
-                .commands("ExecStart")
-                .iter()
-                .all(|(_, line)| line.commands.is_empty()) =>
-            {
-                "oneshot"
-            }
-            None => "simple",
-        }
-    }
-
-    /// Returns the value that `Environment=` gives a variable; specifiers as they stand.
-    #[must_use]
-    pub fn variable(&self, name: &str) -> Option<String> {
-        self.environment()
-            .into_iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
-    }
-
-    /// Returns all variables that `Environment=` sets, specifiers as they stand (`config_parse_environ()`).
-    #[must_use]
-    pub fn environment(&self) -> Vec<(String, String)> {
-        let mut variables: Vec<(String, String)> = Vec::new();
-        let set = self.list(SERVICE, "Environment").into_iter();
-        for (name, value) in set.flat_map(|entry| entry.variables(&self.found.id)) {
-            match variables.iter_mut().find(|(key, _)| *key == name) {
-                Some(variable) => variable.1 = value,
-                None => variables.push((name, value)),
-            }
-        }
-        variables
-    }
-
-    /// Returns the directories of `ExecSearchPath=`, specifiers as they stand.
-    #[must_use]
-    pub fn exec_search_path(&self) -> Vec<&str> {
-        let absolute = |path: &&str| match specifier::expand(path, &self.found.id) {
-            Ok(Some(path)) => path.starts_with('/') && path.split('/').all(|part| part != ".."),
-            Ok(None) => path.starts_with(['/', '%']),
-            Err(_) => false,
-        };
-        let values = self.list(SERVICE, "ExecSearchPath").into_iter();
-        // A directory that is not absolute ends the line (`config_parse_colon_separated_paths()`).
-        values.flat_map(|e| e.value().split(':').take_while(absolute)).collect()
-    }
-
-    /// Returns the files of `EnvironmentFile=`, with their `-`.
-    #[must_use]
-    pub fn environment_files(&self) -> Vec<&Entry> {
-        self.list(SERVICE, "EnvironmentFile")
-    }
 }
 
 fn is_exec(assignment: &Assignment) -> bool {
@@ -434,48 +359,5 @@ mod tests {
         assert_eq!(starts(&unit), ["/bin/a", "/bin/b"]);
         assert_eq!(unit.above.iter().map(Entry::value).collect::<Vec<_>>(), ["/bin/d"]);
         assert!(unit.namesake.is_some_and(|path| path.ends_with("zz-venvd.conf")));
-    }
-
-    #[test]
-    fn environment_is_merged() {
-        let tree = Tree::new();
-        tree.file(
-            UNIT,
-            "[Service]\nExecStart=/bin/a\nEnvironment=A=1 \"B=x y\" 1C=no =no D\nEnvironment='A=%h/2' E=3 'F\n\
-             ExecSearchPath=/a:/b\nExecSearchPath=/c:d:/e\nEnvironmentFile=-/etc/default/a\n",
-        );
-        let unit = loaded(&tree);
-        let got: Vec<_> = unit
-            .environment()
-            .into_iter()
-            .map(|(k, v)| format!("{k}={v}"))
-            .collect();
-        assert_eq!(got, ["A=%h/2", "B=x y", "E=3"]);
-        assert_eq!(unit.variable("B").as_deref(), Some("x y"));
-        assert_eq!(unit.exec_search_path(), ["/a", "/b", "/c"]);
-        assert_eq!(unit.environment_files()[0].value(), "-/etc/default/a");
-        tree.file(
-            "etc/systemd/system/a.service.d/x.conf",
-            "[Service]\nEnvironment=\nEnvironment=G=4\nExecSearchPath=\n",
-        );
-        let unit = loaded(&tree);
-        assert_eq!(unit.environment(), [("G".to_owned(), "4".to_owned())]);
-        assert!(unit.exec_search_path().is_empty());
-    }
-
-    #[test]
-    fn service_types() {
-        for (text, want) in [
-            ("ExecStart=/bin/a", "simple"),
-            ("ExecStart=/bin/a\nType=oneshot", "oneshot"),
-            ("ExecStart=/bin/a\nBusName=a.b", "dbus"),
-            ("ExecStop=/bin/a", "oneshot"),
-            ("ExecStop=/bin/a\nBusName=a.b", "dbus"),
-            ("ExecStart=/bin/a\nType=oneshot\nType=nonsense", "oneshot"),
-        ] {
-            let tree = Tree::new();
-            tree.file(UNIT, &format!("[Service]\n{text}\n"));
-            assert_eq!(loaded(&tree).service_type(), want, "{text}");
-        }
     }
 }

@@ -2,9 +2,8 @@
 //!
 //! [`lexer`] turns a file into assignments, [`search_path`] and [`dropins`] say which files make up a unit,
 //! [`effective`] what its keys are worth in the end; [`command`] takes an Exec line apart, and [`splice`] puts another
-//! program into it without touching anything else;
-//! [`specifier`] knows what the unit's name is in them. Behaviour follows the source of systemd 252 to 257; where a rule is
-//! not in a manual page, the function that it comes from is named.
+//! program into it without touching anything else; [`specifier`] expands what a unit's name decides. Behaviour follows
+//! the source of systemd 252 to 257; where a rule is not in a manual page, the function that it comes from is named.
 
 mod chase;
 pub mod command;
@@ -18,6 +17,7 @@ pub mod fate;
 pub mod lexer;
 pub mod name;
 pub mod search_path;
+mod service;
 pub mod specifier;
 pub mod splice;
 pub mod user_path;
