@@ -49,10 +49,21 @@ impl UnitFiles {
     }
 }
 
-/// Reads to the end. Not by `fs::read`, which first asks for a size that it need not know.
-fn whole(file: File) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(TYPICAL);
-    file.take(u64::MAX).read_to_end(&mut bytes)?;
+/// Reads to the end. Not by `fs::read`, which first asks for a size that it need not know; and by way of the stack, since
+/// room for more than there is, once for each of a thousand files, costs the allocator more than copying what there is.
+fn whole(mut file: File) -> io::Result<Vec<u8>> {
+    let mut buffer = [0; TYPICAL];
+    let mut filled = 0;
+    while let Some(free) = buffer.get_mut(filled..).filter(|free| !free.is_empty()) {
+        match file.read(free) {
+            Ok(0) => return Ok(buffer.get(..filled).unwrap_or_default().to_vec()),
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let mut bytes = buffer.to_vec();
+    file.read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

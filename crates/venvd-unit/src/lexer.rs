@@ -265,6 +265,9 @@ impl Reader {
 /// Returns the bytes as text; where they stop being text if they are none.
 fn text(bytes: &[u8]) -> Result<&str, usize> {
     let text = std::str::from_utf8(bytes).map_err(|error| error.valid_up_to())?;
+    if text.is_ascii() {
+        return Ok(text);
+    }
     match text.char_indices().find(|(_, c)| is_noncharacter(*c)) {
         Some((at, _)) => Err(at),
         None => Ok(text),

@@ -74,6 +74,8 @@ pub struct UnitFiles {
     targets: HashMap<UnitId, Target>,
     /// For the names that aliases end at: those aliases.
     aliases: HashMap<UnitId, Vec<UnitId>>,
+    /// For templates: the instances that have something of their own.
+    instances: HashMap<UnitId, BTreeSet<UnitId>>,
     /// For the name of a drop-in directory, `a.service.d`: in which of the directories there is one, as indices.
     dropin_directories: HashMap<String, Vec<usize>>,
     unreadable: Vec<Unreadable>,
@@ -95,6 +97,7 @@ impl UnitFiles {
             on_disk: HashMap::new(),
             targets: HashMap::new(),
             aliases: HashMap::new(),
+            instances: HashMap::new(),
             dropin_directories: HashMap::new(),
             unreadable: Vec::new(),
         };
@@ -110,6 +113,7 @@ impl UnitFiles {
             }
         }
         files.index_aliases();
+        files.index_instances();
         files
     }
 
@@ -160,7 +164,7 @@ impl UnitFiles {
         };
         // With an instance's own file elsewhere, it is an alias here and not the name (`merge_by_names()`).
         let file_name = id.unwrap_or_else(|| name.clone());
-        let id = if self.leads_elsewhere(&file_name, fragment) {
+        let id = if file_name != *name && self.leads_elsewhere(&file_name, fragment) {
             name.clone()
         } else {
             file_name.clone()
@@ -185,14 +189,7 @@ impl UnitFiles {
     /// Others may run all the same; those are what the template says and nothing else.
     #[must_use]
     pub fn instances(&self, template: &UnitId) -> BTreeSet<UnitId> {
-        let directories = self
-            .dropin_directories
-            .keys()
-            .filter_map(|name| UnitId::parse(name.strip_suffix(".d")?).ok());
-        let names = self.targets.keys().cloned().chain(directories);
-        names
-            .filter(|name| name.template().as_ref() == Some(template))
-            .collect()
+        self.instances.get(template).cloned().unwrap_or_default()
     }
 
     /// `add_names()`: `of` itself and its aliases, for the unit `name`.
@@ -232,6 +229,20 @@ impl UnitFiles {
             target = self.targets.get(next).or_else(|| self.targets.get(&next.template()?))?;
         }
         None
+    }
+
+    fn index_instances(&mut self) {
+        let directories = self
+            .dropin_directories
+            .keys()
+            .filter_map(|name| UnitId::parse(name.strip_suffix(".d")?).ok());
+        let mut instances: HashMap<UnitId, BTreeSet<UnitId>> = HashMap::new();
+        for name in self.targets.keys().cloned().chain(directories) {
+            if let Some(template) = name.template() {
+                instances.entry(template).or_default().insert(name);
+            }
+        }
+        self.instances = instances;
     }
 
     fn index_aliases(&mut self) {

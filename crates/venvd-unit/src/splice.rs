@@ -67,6 +67,10 @@ pub fn program_name(program: &str) -> Option<&str> {
         return Some(program).filter(|name| !name.is_empty());
     }
     let (directory, name) = program.rsplit_once('/')?;
+    if !name.is_empty() && PROGRAM_DIRECTORIES.contains(&directory) {
+        return Some(name);
+    }
+    // Written another way: `//usr/./bin`.
     let parts = directory.split('/').filter(|part| !part.is_empty() && *part != ".");
     let directory: String = parts.flat_map(|part| ["/", part]).collect();
     (program.starts_with('/') && !name.is_empty() && PROGRAM_DIRECTORIES.contains(&directory.as_str())).then_some(name)

@@ -12,7 +12,7 @@ use super::member::Member;
 use super::variables::Paths;
 
 /// Room for a section of nearly every drop-in.
-const TYPICAL: usize = 1024;
+const TYPICAL: usize = 512;
 
 /// A unit file or drop-in in the making: lines of `[Unit]` and of the section of its kind.
 #[derive(Debug)]
@@ -93,6 +93,7 @@ impl Sections {
     /// Returns the file's text.
     pub(crate) fn finish(self, app: &App) -> String {
         let mut text = header(&app.source);
+        text.reserve(self.unit.len() + self.own.len() + "\n[]\n".len() * 2 + "Unit".len() + self.own_name.len());
         for (name, lines) in [("Unit", self.unit), (self.own_name, self.own)] {
             if !lines.is_empty() {
                 for part in ["\n[", name, "]\n", &lines] {
@@ -146,7 +147,11 @@ pub(crate) fn escape_specifiers(text: &str) -> Cow<'_, str> {
 
 /// Writes a word of a list of words so that it is read as it is (systemd.syntax(7), "Quoting").
 fn quote(word: &str) -> Cow<'_, str> {
-    let plain = |c: char| !c.is_whitespace() && !c.is_control() && !matches!(c, '"' | '\'' | '\\');
+    let plain = |c: char| match c {
+        '"' | '\'' | '\\' => false,
+        c if c.is_ascii() => c.is_ascii_graphic(),
+        c => !c.is_whitespace() && !c.is_control(),
+    };
     if word.chars().all(plain) {
         return Cow::Borrowed(word);
     }
