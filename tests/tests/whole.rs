@@ -103,7 +103,10 @@ fn whole_units(os: Os) -> Result<()> {
     let machine = machine(os)?;
     let report = machine.ok("cat /run/systemd/generator/venvd-report.json");
     assert!(!report.contains("skipped") && !report.contains("warnings"), "{report}");
-    assert_eq!(machine.ok("systemctl --failed --no-legend 'demo*'"), "");
+    assert_eq!(
+        machine.ok("systemctl list-units --state=failed --no-legend --plain 'demo*'"),
+        ""
+    );
 
     // Enabled by links that no `systemctl enable` made.
     for unit in [
