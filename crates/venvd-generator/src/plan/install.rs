@@ -23,6 +23,8 @@ const DEPENDENCIES: [(&str, &str); 3] = [
 pub(crate) struct Install {
     /// Links in other units' directories, and their targets.
     pub(crate) dependencies: Vec<(String, PathBuf)>,
+    /// Units that are to uphold a unit, and that one's name. Before 254, systemd does not look into `.upholds`.
+    pub(crate) upholds: Vec<(UnitId, String)>,
     /// Other names of the unit.
     pub(crate) aliases: Vec<UnitId>,
     /// Units that are to be enabled with it.
@@ -40,9 +42,15 @@ impl Install {
             for value in words(keys, key) {
                 for name in &names {
                     match dependency(id, name, &value) {
-                        Ok(by) => install
-                            .dependencies
-                            .push((format!("{by}.{suffix}/{name}"), Path::new("..").join(id.as_str()))),
+                        Ok(by) => {
+                            install
+                                .dependencies
+                                .push((format!("{by}.{suffix}/{name}"), Path::new("..").join(id.as_str())));
+                            if key == "UpheldBy" {
+                                // In a file, the instance must be said.
+                                install.upholds.push((by, name.as_str().replace("@.", "@%i.")));
+                            }
+                        }
                         Err(why) => install.refuse(key, &value, why),
                     }
                 }

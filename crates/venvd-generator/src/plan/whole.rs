@@ -8,10 +8,13 @@ use venvd_unit::UnitId;
 use super::install::{Install, Keys};
 use super::member::{Member, Skip};
 use super::part::Part;
-use super::text::{Sections, escape_specifiers, source_path};
+use super::text::{self, Sections, escape_specifiers, source_path};
 use super::variables::{self, Paths};
 use super::{Host, exec};
 use crate::report::{UnitReport, UnitState};
+
+/// The name of drop-ins that do for older systemds what links in `.upholds` do for newer ones.
+const UPHOLDS: &str = "zz-venvd-upholds.conf";
 
 /// Plans the file of a whole unit, and the links that enable it. `members` are its own app first, then those that set
 /// variables on it.
@@ -79,6 +82,11 @@ fn enable(plan: &mut Part, member: &Member<'_>, keys: &Keys, host: &Host<'_>) ->
     let install = Install::read(&member.id, keys);
     let mut warnings: Vec<_> = install.refused.iter().map(ToString::to_string).collect();
     plan.links.extend(install.dependencies);
+    for (by, name) in install.upholds {
+        let text = plan.files.entry(format!("{by}.d/{UPHOLDS}"));
+        let text = text.or_insert_with(|| format!("{}\n[Unit]\n", text::header(&member.in_force.app.source)));
+        text.push_str(&format!("Upholds={name}\n"));
+    }
     for alias in install.aliases {
         if host.wholes.contains(&alias) || plan.links.contains_key(alias.as_str()) {
             warnings.push(format!("[Install] Alias={alias}: another unit of venvd has that name"));
