@@ -17,7 +17,7 @@ const CONFIGURATION: [&str; 4] = [
     "/usr/lib/systemd",
 ];
 
-/// What systemd gives every service. Fit for units: a `%` is doubled.
+/// What systemd gives every service, as it is written in a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Defaults {
     /// Where it looks for a program without a path, if the unit does not say: compiled in.
@@ -38,7 +38,8 @@ impl Defaults {
             let values = values.iter().filter(|(name, _)| name == key);
             let variables = environment::assignments(values.map(|(_, value)| value.as_str()));
             let path = variables.into_iter().find(|(name, _)| name == "PATH");
-            path.map(|(_, value)| value.replace('%', "%%"))
+            // Specifiers mean the same there as in a unit.
+            path.map(|(_, value)| value)
         };
         let path = manager
             .path()
