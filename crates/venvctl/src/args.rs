@@ -267,6 +267,14 @@ pub(crate) enum PolicyCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Copy a rootwrap configuration that others than root can write to /etc/venvd/rootwrap/APP, for rules to name
+    Adopt {
+        /// The app
+        app: AppName,
+        /// Write nothing; say what would be written
+        #[arg(long)]
+        dry_run: bool,
+    },
 }
 
 /// What the package has besides the program, made by the program.

@@ -34,7 +34,7 @@ pub fn remove(layout: &Layout, app: &App) -> Result<Change, Error> {
     write(layout, app, &[], Edited::SetAside)
 }
 
-fn lock(layout: &Layout) -> Result<Lock, Error> {
+pub(crate) fn lock(layout: &Layout) -> Result<Lock, Error> {
     Ok(Lock::exclusive(&layout.on_disk(LOCK))?)
 }
 

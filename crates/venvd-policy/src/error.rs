@@ -104,6 +104,22 @@ pub enum Error {
         /// The file.
         config: PathBuf,
     },
+    /// There is no rootwrap configuration to adopt.
+    #[error("{app} has no [rootwrap] config in its definition, so there is nothing to adopt")]
+    NoRootwrap {
+        /// The app.
+        app: AppName,
+    },
+    /// The rootwrap configuration is a copy already.
+    #[error(
+        "the definition of {app} names {config:?} already; edit that, or remove the fragment 80-rootwrap.toml to begin anew"
+    )]
+    Adopted {
+        /// The app.
+        app: AppName,
+        /// The copy.
+        config: PathBuf,
+    },
     /// Without `exec_dirs` rootwrap takes the PATH of its caller, and without sudo commands that is not ours.
     #[error(
         "{config:?} has no exec_dirs, and {app} has no [sudo] commands whose PATH would lead to the venv; add \
@@ -292,6 +308,7 @@ impl Error {
         match self {
             Self::Io(_) | Self::Run { .. } => "policy-io",
             Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
+            Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
             Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
             Self::Shadows { .. } => "policy-shadow",
             Self::HidesModule { .. } => "policy-stdlib-module",

@@ -10,6 +10,7 @@
 //! - [`check`]: what is wrong around a policy that can be written.
 //! - [`rootwrap`]: the `exec_dirs` line of a `rootwrap.conf`, and who else could write what rootwrap believes.
 
+mod adopt;
 mod apply;
 pub mod check;
 mod error;
@@ -19,6 +20,7 @@ pub mod rootwrap;
 pub mod sudoers;
 mod warning;
 
+pub use adopt::{Adoption, adopt};
 pub use apply::{remove, write};
 pub use error::{Error, Refused};
 pub use place::Place;

@@ -81,6 +81,7 @@ pub(super) enum File {
     Sudoers,
     SecurePath,
     RootwrapConf,
+    Adopted,
     Switch,
 }
 
@@ -125,6 +126,10 @@ impl File {
             Self::RootwrapConf => (
                 "/etc/APP/rootwrap.conf",
                 "what [rootwrap] config names; only exec_dirs in it follows the venv",
+            ),
+            Self::Adopted => (
+                "/etc/venvd/rootwrap/APP/",
+                "a root-owned copy of a rootwrap configuration that others can write",
             ),
             Self::Sudoers => ("/etc/sudoers.d/venvd-APP", "the sudo rules of an app that is on"),
             Self::Switch => (
@@ -390,6 +395,10 @@ pub(super) const VERBS: &[Verb] = &[
                 "Although somebody edited the file; a copy is kept:",
                 "venvctl policy apply --force nova",
             ),
+            example(
+                "/etc/nova belongs to the service's user, so that its rules are refused:",
+                "venvctl policy adopt nova --dry-run",
+            ),
         ],
         exit: Exit::Findings,
         files: &[
@@ -398,6 +407,7 @@ pub(super) const VERBS: &[Verb] = &[
             File::Sudoers,
             File::SecurePath,
             File::RootwrapConf,
+            File::Adopted,
         ],
         see: &["activate", "status", "doctor"],
     },

@@ -55,11 +55,11 @@ impl Checker<'_> {
         }
     }
 
-    /// Refuses entries that are relative, and filters that others than root could write.
-    pub(crate) fn conf(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
+    /// Refuses entries that are relative.
+    pub(crate) fn absolute(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
         let filters = conf.filters_path();
         let lists = [
-            (FILTERS_PATH, filters.clone()),
+            (FILTERS_PATH, filters),
             (EXEC_DIRS, conf.exec_dirs().unwrap_or_default()),
         ];
         for (key, entries) in lists {
@@ -74,7 +74,13 @@ impl Checker<'_> {
                 });
             }
         }
-        filters
+        Ok(())
+    }
+
+    /// Refuses entries that are relative, and filters and directories that others than root could write.
+    pub(crate) fn conf(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
+        self.absolute(config, conf)?;
+        conf.filters_path()
             .iter()
             .try_for_each(|directory| self.filters(Path::new(directory)))?;
         // What is executable in one of these is root's.
@@ -97,7 +103,8 @@ impl Checker<'_> {
         }
     }
 
-    fn filters(&self, directory: &Path) -> Result<(), Error> {
+    /// Checks a filter directory and the files in it.
+    pub(crate) fn filters(&self, directory: &Path) -> Result<(), Error> {
         // Rootwrap looks for it at each call.
         let Some(real) = self.existing(directory)? else {
             return Ok(());

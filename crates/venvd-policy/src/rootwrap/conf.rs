@@ -101,6 +101,18 @@ impl<'a> Conf<'a> {
         self.exec_dirs.as_ref().map(Value::entries)
     }
 
+    /// Returns the text with other filter directories. They must have been on one line, as absolute ones are.
+    #[must_use]
+    pub fn with_filters_path(&self, directories: &[String]) -> String {
+        let at = &self.filters_path.first;
+        format!(
+            "{}{}{}",
+            &self.text[..at.start],
+            directories.join(","),
+            &self.text[at.end..]
+        )
+    }
+
     /// Returns the text with the `bin` directories of `admitted` in front of `exec_dirs`, and no others of `app`.
     ///
     /// Every other byte stays, so with none admitted the text is what it was before venvd came, but for what others

@@ -54,6 +54,18 @@ pub(crate) fn aliases(line: &str) -> Option<(&'static str, Vec<(String, String)>
     Some((kind, pairs.collect()))
 }
 
+/// Returns the users that a rule is for; `None` for all other lines.
+pub(crate) fn users_of_rule(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let word = line.split([' ', '\t']).next().unwrap_or_default();
+    let is_other = word.starts_with("Defaults") || word.ends_with("_Alias") || word.starts_with('@');
+    let is_comment = line.starts_with('#') && !begins_number("", &line[1..]);
+    if is_other || is_comment || !line.contains('=') {
+        return None;
+    }
+    Some(list(line).0)
+}
+
 /// Returns the members of a list, without quotes.
 pub(crate) fn words(list: &str) -> Vec<String> {
     split(list, ',').iter().map(|word| word.replace('"', "")).collect()

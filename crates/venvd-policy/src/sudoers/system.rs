@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use venvd_app::{Layout, UserName};
 use venvd_fs::IoContext;
 
+use super::header;
 use super::identity::{Aliases, Identity, Matches};
 use super::lines::{self, Binding, Setting};
 use super::model::PlainPath;
@@ -47,7 +48,10 @@ pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath
     };
     let mut all = Vec::new();
     reader.file(Path::new(MAIN), MAX_DEPTH, &mut all).map_err(Problem::Io)?;
-    let (found, unclear) = decide(&identity, &all);
+    let (found, unclear) = decide(
+        &identity,
+        &all.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
+    );
     let text = found.unwrap_or_else(|| USUAL.to_owned());
     let directories = text.split(':').filter(|directory| !directory.is_empty());
     let directories = directories
@@ -57,13 +61,48 @@ pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath
     Ok(SystemPath { directories, unclear })
 }
 
-/// As sudo: settings hold in the order of the lines, and an alias may be defined after its use.
-fn decide(identity: &Identity, all: &[String]) -> (Option<String>, Vec<String>) {
+/// Returns the rules of others that are for `user`, each with its file.
+///
+/// # Errors
+/// When a file can't be read.
+pub(crate) fn rules_of_others(layout: &Layout, user: &UserName) -> Result<Vec<(PathBuf, String)>, venvd_fs::Error> {
+    let identity = Identity::of(layout, user);
+    let reader = Reader {
+        layout,
+        identity: &identity,
+    };
+    let mut all = Vec::new();
+    reader.file(Path::new(MAIN), MAX_DEPTH, &mut all)?;
+    let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
+    let (users, _) = aliases(&texts);
+    let for_user = |line: &&Logical| {
+        lines::users_of_rule(&line.text).is_some_and(|list| identity.in_users(list, &users) != Matches::No)
+    };
+    let rules = all.iter().filter(for_user);
+    Ok(rules
+        .map(|line| (line.file.clone(), line.text.trim().to_owned()))
+        .collect())
+}
+
+fn aliases(all: &[&str]) -> (Aliases, Aliases) {
     let (mut users, mut hosts) = (Aliases::new(), Aliases::new());
     for (kind, pairs) in all.iter().filter_map(|line| lines::aliases(line)) {
         let map = if kind == "User_Alias" { &mut users } else { &mut hosts };
         map.extend(pairs);
     }
+    (users, hosts)
+}
+
+/// A line with its continuations, and its file.
+#[derive(Debug)]
+struct Logical {
+    file: PathBuf,
+    text: String,
+}
+
+/// As sudo: settings hold in the order of the lines, and an alias may be defined after its use.
+fn decide(identity: &Identity, all: &[&str]) -> (Option<String>, Vec<String>) {
+    let (users, hosts) = aliases(all);
     let (mut found, mut unclear) = (None, Vec::new());
     for line in all {
         let Some((binding, setting)) = lines::defaults(line) else {
@@ -95,12 +134,16 @@ impl Reader<'_> {
     /// Reads a file and what it includes in sudo's order, line by logical line.
     ///
     /// What is missing is skipped, as sudo does since 1.9.13, and what sudo would not trust.
-    fn file(&self, path: &Path, depth: usize, all: &mut Vec<String>) -> Result<(), venvd_fs::Error> {
+    fn file(&self, path: &Path, depth: usize, all: &mut Vec<Logical>) -> Result<(), venvd_fs::Error> {
         let on_disk = self.layout.on_disk(path);
         if depth == 0 || !on_disk.is_file() || !is_trusted(&on_disk) {
             return Ok(());
         }
         let text = fs::read(&on_disk).at("read", &on_disk)?;
+        // What venvd wrote is not others'; what was edited since is.
+        if !header::is_edited(&text) {
+            return Ok(());
+        }
         // A continued line ends in a backslash.
         let text = String::from_utf8_lossy(&text).replace("\\\n", "");
         for logical in text.lines() {
@@ -111,7 +154,10 @@ impl Reader<'_> {
                         self.file(&file, depth - 1, all)?;
                     }
                 }
-                None => all.push(logical.to_owned()),
+                None => all.push(Logical {
+                    file: path.to_owned(),
+                    text: logical.to_owned(),
+                }),
             }
         }
         Ok(())

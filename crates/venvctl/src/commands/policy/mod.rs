@@ -1,5 +1,6 @@
 //! policy: the sudoers files and the rootwrap.conf of apps, outside of an activation.
 
+mod adopt;
 mod apply;
 mod check;
 mod diff;
@@ -27,6 +28,7 @@ pub(super) fn run(layout: &Layout, command: &PolicyCommand, json: bool) -> Resul
         PolicyCommand::Show { app } => show::run(layout, app.as_ref(), json),
         PolicyCommand::Diff { app } => diff::run(layout, app.as_ref(), json),
         PolicyCommand::Check { app } => check::run(layout, app.as_ref(), json),
+        PolicyCommand::Adopt { app, dry_run } => adopt::run(layout, app, *dry_run, json),
         PolicyCommand::Apply { app, force } => {
             let edited = if *force { Edited::SetAside } else { Edited::Refuse };
             apply::run(layout, app.as_ref(), edited, json)
