@@ -278,7 +278,7 @@ fn lone(rest: &str, token: &str) -> Option<Option<usize>> {
 }
 
 /// Checks a program as systemd does once its specifiers are expanded; `known` says whether they are.
-fn check_program(program: &str, known: bool) -> Result<(), FaultReason> {
+pub(crate) fn check_program(program: &str, known: bool) -> Result<(), FaultReason> {
     if program.is_empty() {
         return Err(FaultReason::Empty);
     }

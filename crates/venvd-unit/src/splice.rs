@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::command::{Command, CommandLine};
+use crate::command::{self, Command, CommandLine};
 
 /// Directories of programs that a bare name may stand for (`{/usr,/usr/local,}/{bin,sbin}`).
 const PROGRAM_DIRECTORIES: [&str; 6] = [
@@ -35,8 +35,8 @@ pub enum Refusal {
         /// Where in the value it is.
         at: usize,
     },
-    /// A path that would mean something else on a command line.
-    #[error("the path {path:?} has characters that mean something on a command line")]
+    /// A path that would mean something else on a command line, or nothing.
+    #[error("the path {path:?} is too long, or has characters that mean something on a command line")]
     Path {
         /// The path.
         path: String,
@@ -84,10 +84,10 @@ impl PlainPath {
     /// Takes an absolute path.
     ///
     /// # Errors
-    /// When a character of it would have to be quoted or escaped. `%` would not: it is doubled where it is inserted.
+    /// When a character of it would have to be quoted or escaped, or systemd would not take it for a program. `%` would not: it is doubled where it is inserted.
     pub fn new(path: &str) -> Result<Self, Refusal> {
         let plain = |b: u8| b.is_ascii_graphic() && !b"\"'\\$;`".contains(&b);
-        if path.starts_with('/') && !path.ends_with('/') && path.bytes().all(plain) {
+        if path.starts_with('/') && path.bytes().all(plain) && command::check_program(path, true).is_ok() {
             Ok(Self(path.to_owned()))
         } else {
             Err(Refusal::Path { path: path.to_owned() })
@@ -159,7 +159,6 @@ pub fn check_line(value: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command;
 
     fn run(value: &str) -> Result<Option<String>, Refusal> {
         let path = PlainPath::new("/v/b%/nova-api").unwrap();
@@ -232,6 +231,7 @@ mod tests {
         for bad in ["", "bin/x", "/a b", "/a\"", "/a\\", "/a$b", "/a;", "/a/", "/ä"] {
             assert!(PlainPath::new(bad).is_err(), "{bad:?}");
         }
+        assert!(PlainPath::new(&format!("/{}", "a".repeat(256))).is_err());
     }
 
     #[test]
