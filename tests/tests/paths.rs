@@ -62,7 +62,7 @@ fn the_venv_comes_in_front(os: Os) -> Result<()> {
     let mut machine = supplied(os)?.boot()?;
     machine.ok("dpkg -i /srv/venvd.deb");
     for bin in ["/usr/bin".to_owned(), format!("{VENV}/bin")] {
-        let script = "#!/bin/sh\nexec /usr/bin/tr '\\0' '\\n' </proc/$$/environ\n";
+        let script = "#!/bin/sh\n/usr/bin/tr '\\0' '\\n' </proc/$$/environ\n";
         machine.write(&format!("{bin}/demo-path"), script, 0o755);
     }
     let mut definition = String::new();

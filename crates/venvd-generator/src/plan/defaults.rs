@@ -24,8 +24,10 @@ pub(crate) struct Defaults {
     pub(crate) search: String,
     /// The `PATH` of a service that sets none.
     pub(crate) path: String,
-    /// The `PATH` of a service that asks for systemd's own (`PassEnvironment=`).
-    pub(crate) own_path: String,
+    /// `ManagerEnvironment=`: the `PATH` of systemd itself, where that sets it.
+    own_path: Option<String>,
+    /// What systemd was started with, where it is the first process.
+    started_with: Option<PathBuf>,
 }
 
 impl Defaults {
@@ -47,10 +49,24 @@ impl Defaults {
             .or_else(|| variable("DefaultEnvironment"))
             .unwrap_or_else(|| search.clone());
         Self {
-            own_path: variable("ManagerEnvironment").unwrap_or_else(|| path.clone()),
+            own_path: variable("ManagerEnvironment"),
+            started_with: (manager.scope == Scope::System).then(|| root.join("proc/1/environ")),
             search,
             path,
         }
+    }
+
+    /// Returns the `PATH` of a service that asks for systemd's own (`PassEnvironment=`). Few do, so it is not looked up
+    /// before: what the configuration sets, else what the kernel or a container's manager gave.
+    pub(crate) fn own_path(&self) -> String {
+        let given = || {
+            let environment = fs::read(self.started_with.as_ref()?).ok()?;
+            let mut words = environment.split(|byte| *byte == 0);
+            let path = words.find_map(|word| word.strip_prefix(b"PATH="))?;
+            Some(String::from_utf8_lossy(path).replace('%', "%%"))
+        };
+        let own = self.own_path.clone().or_else(given);
+        own.unwrap_or_else(|| self.path.clone())
     }
 }
 
@@ -121,7 +137,7 @@ mod tests {
             fs::write(path, text).unwrap();
         };
         let defaults = read(None);
-        assert_eq!((defaults.path.as_str(), defaults.own_path.as_str()), (MERGED, MERGED));
+        assert_eq!((defaults.path.as_str(), defaults.own_path().as_str()), (MERGED, MERGED));
         write(
             "/usr/lib/systemd/system.conf",
             "[Manager]\nDefaultEnvironment=PATH=/never\n",
@@ -140,14 +156,21 @@ mod tests {
             "[Manager]\nDefaultEnvironment=\n",
         );
         let defaults = read(None);
-        assert_eq!((defaults.path.as_str(), defaults.own_path.as_str()), ("/b:/c d", "/m"));
+        assert_eq!(
+            (defaults.path.as_str(), defaults.own_path().as_str()),
+            ("/b:/c d", "/m")
+        );
         assert_eq!(
             defaults.search, MERGED,
             "programs are looked for in what is compiled in"
         );
+        write("/proc/1/environ", "A=1\0PATH=/of/the/kernel\0");
+        assert_eq!(read(None).own_path(), "/m", "what is configured is set later");
         // The same name in /etc.
         write("/etc/systemd/system.conf.d/60-x.conf", "");
         assert_eq!(read(None).path, MERGED, "50-x.conf reset what came before");
+        fs::remove_file(directory.path().join("etc/systemd/system.conf")).unwrap();
+        assert_eq!(read(None).own_path(), "/of/the/kernel");
         assert_eq!(read(Some("/given%")).path, "/given%%");
         fs::create_dir(directory.path().join("bin")).unwrap();
         assert_eq!(read(None).search, format!("{MERGED}:/sbin:/bin"));

@@ -31,7 +31,7 @@ impl Paths {
             .any(|entry| environment::words(entry.value()).iter().any(|word| word == "PATH"));
         let path = match unit.variable("PATH") {
             Some(path) => path,
-            None if passed => defaults.own_path.clone(),
+            None if passed => defaults.own_path(),
             None if !own.is_empty() => own.clone(),
             None => defaults.path.clone(),
         };
