@@ -78,7 +78,7 @@ fn machine(os: Os) -> Result<Machine> {
         ("demo-sleep", "exec sleep infinity"),
         ("demo-packaged", "echo \"$0 $*\" >>/run/packaged/said"),
     ] {
-        machine.write(&format!("{VENV}/bin/{program}"), &format!("#!/bin/sh\n{text}\n"), 0o755);
+        machine.write(&format!("{VENV}/bin/{program}"), format!("#!/bin/sh\n{text}\n"), 0o755);
     }
     machine.write("/etc/venvd/apps/demo.toml", DEFINITION, 0o644);
     machine.write("/usr/lib/systemd/system/demo-init.service", INIT, 0o644);
