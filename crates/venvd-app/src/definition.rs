@@ -380,6 +380,20 @@ impl App {
                 "rootwrap.conf is the administrator's: no app of a user changes it",
             );
         }
+        for (name, unit) in &self.units {
+            let UnitKind::Whole(whole) = &unit.kind else { continue };
+            let keys = whole.sections.get(&Section::Service);
+            let identity = ["User", "Group", "DynamicUser"];
+            if let Some(key) = identity
+                .into_iter()
+                .find(|key| keys.is_some_and(|keys| keys.contains_key(*key)))
+            {
+                return contradiction(
+                    &["units", name.as_str(), "Service", key],
+                    "a user's own services run as that user: take it out",
+                );
+            }
+        }
         Ok(self)
     }
 }

@@ -56,6 +56,14 @@ pub enum Error {
          --user for a venv of your own"
     )]
     NotRoot,
+    /// A venv's scripts would have first lines that not every kernel reads.
+    #[error(
+        "{path:?} is too long for the first line of the venv's scripts, which is at most 127 bytes; use a shorter tag, or XDG_DATA_HOME"
+    )]
+    LongPath {
+        /// The venv's directory.
+        path: PathBuf,
+    },
     /// An ordinary user can't confine what it runs.
     #[error(
         "building a venv as an ordinary user needs user namespaces, to confine what the build runs, and this system \
@@ -503,6 +511,7 @@ impl Error {
             Self::Nothing { .. } => "nothing-to-build",
             Self::Interrupted { .. } => "interrupted",
             Self::NotRoot => "not-root",
+            Self::LongPath { .. } => "long-path",
             Self::NoUserNamespaces { .. } => "no-namespaces",
             Self::NoTool { .. } => "no-tool",
             Self::OtherLock { .. } | Self::KeptLock { .. } => "other-lock",

@@ -22,6 +22,7 @@ mod place;
 mod script;
 
 pub use self::place::{Moved, move_to};
+pub(crate) use self::script::LONGEST as LONGEST_FIRST_LINE;
 pub use self::script::wrong_interpreter;
 
 /// What tells of a venv's maker, not of its content.

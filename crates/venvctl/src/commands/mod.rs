@@ -72,6 +72,12 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
         Command::Cat { targets } => return cat::run(&layout, &targets, json),
+        Command::Policy { .. } if !layout.has_policies() => {
+            return Err(Failure::refused(
+                "no-policies",
+                "a user's apps have no sudo rules and no rootwrap.conf: those are the administrator's",
+            ));
+        }
         Command::Policy { command } => return policy::run(&layout, &command, json),
         Command::Remove { venv } => {
             venvd_core::remove::remove(&layout, &venv)?;

@@ -39,6 +39,11 @@ fn main_page(command: &Command, date: &str) -> Vec<u8> {
         "Of verify, doctor and policy: 0 nothing is wrong, 1 something is. Of all others: 0 done, 1 refused or failed. 2 is always \
          a wrong command line. With --json, `code` tells the cases apart.",
     );
+    paragraph(
+        &mut own,
+        "With --user all of it is about your own venvs: /etc/venvd in these pages is ~/.config/venvd, /var/lib/venvd is \
+         ~/.local/share/venvd, and /run is $XDG_RUNTIME_DIR.",
+    );
     let first_steps = VERBS
         .iter()
         .filter(|verb| ["build", "activate", "status"].contains(&verb.name));

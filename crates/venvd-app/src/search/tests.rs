@@ -322,3 +322,35 @@ fn the_accepted_definition_outlives_the_files_breaking() {
     switch_accepted(&host.layout, &app, false).unwrap();
     assert!(!load_accepted(&host.layout, &app).unwrap().unwrap().enabled);
 }
+
+#[test]
+fn what_only_the_host_can_have_is_refused_in_a_users_definition() {
+    let directory = tempfile::tempdir().unwrap();
+    let user = crate::UserPlaces {
+        config_home: "/home/alice/.config".into(),
+        data_home: "/home/alice/.local/share".into(),
+        runtime: "/run/user/1000".into(),
+        uid: 0,
+    };
+    let root = || venvd_fs::Root::at(directory.path());
+    let app: AppName = "demo".parse().unwrap();
+    for (text, line, why) in [
+        ("user = \"root\"\n", 1, "take `user` out"),
+        ("\n[rootwrap]\nconfig = \"/etc/x.conf\"\n", 2, "rootwrap.conf"),
+        (
+            "[units.\"a.service\"]\nwhole = true\nexec = \"a\"\nService.User = \"root\"\n",
+            4,
+            "take it out",
+        ),
+    ] {
+        for places in ["home/alice/.config/venvd/apps", "etc/venvd/apps"] {
+            let path = directory.path().join(places);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("demo.toml"), text).unwrap();
+        }
+        let error = load_app(&Layout::user(root(), &user), &app).unwrap_err().to_string();
+        let place = format!("/home/alice/.config/venvd/apps/demo.toml:{line}:");
+        assert!(error.starts_with(&place) && error.contains(why), "{error}");
+        load_app(&Layout::new(root()), &app).unwrap();
+    }
+}

@@ -177,6 +177,10 @@ impl Bench<'_> {
             }
         };
         let venv = VenvPath::local(self.layout, plan.name(settings, &lock)?);
+        let first_line = "#!".len() + venv.bin().join("python").as_os_str().len();
+        if first_line > crate::relocate::LONGEST_FIRST_LINE {
+            return Err(Error::LongPath { path: venv.path() });
+        }
         let install::Installation { left, builder } = self.fill(&lock)?;
         finish::finish(
             self,

@@ -83,7 +83,7 @@ fn python_arguments(interpreter: &str) -> Option<String> {
 }
 
 /// The longest first line that all kernels in use read whole, with `#!`: `BINPRM_BUF_SIZE` before Linux 5.1, less its end.
-const LONGEST: usize = 127;
+pub(crate) const LONGEST: usize = 127;
 
 /// Returns what is wrong with a program of a venv whose Python is `python`: it would run with another one.
 ///
