@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use serde::Serialize;
-use venvd_app::Layout;
 use venvd_app::links::VenvPath;
+use venvd_app::{Layout, Scope};
 
 use crate::error::Error;
 use crate::manifest::Manifest;
@@ -133,7 +133,7 @@ pub(crate) fn host_of(layout: &Layout, venv: &VenvPath, manifest: &Manifest) -> 
 
 /// On a host only root may own a venv's files; an image may belong to whoever makes it.
 fn owner(layout: &Layout) -> tree::Owner {
-    if layout.root().is_host() {
+    if layout.root().is_host() && layout.scope() == Scope::System {
         tree::Owner::ROOT
     } else {
         tree::Owner::of_this_process()

@@ -239,9 +239,16 @@ fn top(source: &Source) -> &str {
 /// Compiles batches of sources below `from` to bytecode below `to`; returns what is said of those that are no Python.
 fn run(work: &Work<'_>, interpreter: &Interpreter) -> Result<String, Failure> {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    // In a PID namespace, so that no compiler outlives a killed build.
+    // In a PID namespace, so that no compiler outlives a killed build. An ordinary user may have one in one of his own.
+    let own: &[&str] = if nix::unistd::geteuid().is_root() {
+        &[]
+    } else {
+        &["--user", "--map-current-user"]
+    };
     let mut child = Command::new(SETPRIV)
-        .args(["--pdeathsig", "KILL", "--", UNSHARE, "--pid", "--fork"])
+        .args(["--pdeathsig", "KILL", "--", UNSHARE])
+        .args(own)
+        .args(["--pid", "--fork"])
         .args(["--kill-child=KILL", "--"])
         .arg(&interpreter.path)
         // Warnings of old escapes are the package's affair, and writing them takes time.

@@ -112,12 +112,11 @@ fn script(run: &Run<'_>, mounted: &str) -> Vec<u8> {
     script.line(&["mount", "--make-rprivate", "/"]);
     // Of mounts upon each other the last one counts.
     let all: BTreeMap<PathBuf, MsFlags> = mounts(mounted).into_iter().collect();
-    for (place, kept) in &all {
-        if !KERNEL.iter().any(|kernel| place.starts_with(kernel)) {
-            script.read_only(place, *kept);
-        }
-    }
     script.tmpfs(Path::new(SHM));
+    let kept = |path: &Path| {
+        let mount = path.ancestors().find_map(|above| all.get(above));
+        mount.copied().unwrap_or_else(MsFlags::empty)
+    };
     let own = run.own();
     let mut elsewhere = Vec::new();
     for (number, shown) in std::iter::once(&own).chain(run.shown).enumerate() {
@@ -130,19 +129,25 @@ fn script(run: &Run<'_>, mounted: &str) -> Vec<u8> {
         script.bind(&shown.host, &place);
         // The first is the step's own, which it may write to.
         if number > 0 {
-            script.read_only(&place, MsFlags::empty());
+            script.read_only(&place, kept(&shown.host));
         }
         if !direct {
-            elsewhere.push((place, shown.inside.clone()));
+            elsewhere.push((place, shown));
+        }
+    }
+    // What was bound before stays as it is.
+    for (place, kept) in &all {
+        if !KERNEL.iter().any(|kernel| place.starts_with(kernel)) {
+            script.read_only(place, *kept);
         }
     }
     let hidden = hidden(run);
     for place in &hidden {
         script.tmpfs(place);
     }
-    for (stash, inside) in &elsewhere {
-        script.bind(stash, inside);
-        script.read_only(inside, MsFlags::empty());
+    for (stash, shown) in &elsewhere {
+        script.bind(stash, &shown.inside);
+        script.read_only(&shown.inside, kept(&shown.host));
     }
     for place in hidden.iter().map(PathBuf::as_path).chain([Path::new(SHM)]) {
         script.read_only(place, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
@@ -152,24 +157,19 @@ fn script(run: &Run<'_>, mounted: &str) -> Vec<u8> {
         format!("--map-user={}", geteuid()),
         format!("--map-group={}", getegid()),
     );
-    let rest = [
-        "--no-new-privs",
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--pdeathsig",
-        "KILL",
-        "--",
-    ];
+    // To give one's own id a name in a namespace below takes a capability (CAP_SETFCAP), so that is dropped there, by the
+    // change of id, and stays so without new privileges.
     script.line(
-        &[
-            &["exec", SETSID, SETPRIV],
-            &rest[..],
-            &[UNSHARE, "--user", &user, &group, "--", "/bin/sh", PLACE],
-        ]
-        .concat(),
+        &["exec", SETSID, UNSHARE, "--user", &user, &group, "--"]
+            .into_iter()
+            .chain(LAST)
+            .collect::<Vec<_>>(),
     );
     script.0
 }
+
+/// What starts the step's own script, which thereby gains nothing any more.
+const LAST: [&str; 7] = [SETPRIV, "--no-new-privs", "--pdeathsig", "KILL", "--", "/bin/sh", PLACE];
 
 /// Returns the directories that are hidden, each below another left out: homes, and what all can write to.
 fn hidden(run: &Run<'_>) -> Vec<PathBuf> {
