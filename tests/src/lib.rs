@@ -10,6 +10,7 @@
 pub mod bench;
 pub mod cache;
 pub mod corpus;
+pub mod demo;
 pub mod host;
 pub mod locks;
 mod machine;

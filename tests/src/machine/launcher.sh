@@ -29,7 +29,7 @@ status=0
     echo 0 >"$group/cgroup.procs"
     exec 3<&-
     SYSTEMD_SECCOMP=0 exec systemd-nspawn --quiet --directory="$dir/root" --register=no --keep-unit \
-        --private-network --resolv-conf=off --timezone=off --link-journal=no --settings=no --console=pipe "$@" --boot
+        --private-network --resolv-conf=off --timezone=off --link-journal=no --settings=no --console=pipe --boot "$@"
 ) || status=$?
 
 kill -KILL -1 2>/dev/null || :

@@ -84,6 +84,7 @@ impl MachineBuilder {
             dir,
             lower,
             arguments: Vec::new(),
+            kernel_words: Vec::new(),
             launch: None,
             _dir_lock: dir_lock,
         };
@@ -103,6 +104,8 @@ pub struct Machine {
     lower: PathBuf,
     /// For nspawn.
     arguments: Vec<String>,
+    /// For its init: in a container, that is the kernel command line.
+    kernel_words: Vec<String>,
     /// None: switched off.
     launch: Option<Launch>,
     /// Tells a sweep that this directory is in use.
@@ -132,6 +135,11 @@ impl Machine {
     #[must_use]
     pub fn os(&self) -> Os {
         self.os
+    }
+
+    /// Sets the words on the kernel command line, from the next boot on.
+    pub fn set_kernel_words(&mut self, words: &[&str]) {
+        self.kernel_words = words.iter().map(|word| (*word).to_owned()).collect();
     }
 
     /// The directory of this machine on the host; its file system's own files are below `upper`.
@@ -214,9 +222,9 @@ impl Machine {
     }
 
     fn launch(&mut self) -> Result<()> {
-        let launch = self
-            .launch
-            .insert(Launch::start(&self.dir, &self.lower, &self.arguments)?);
+        // Options first: nspawn takes what follows the first word as arguments of the init.
+        let arguments = [self.arguments.as_slice(), &self.kernel_words].concat();
+        let launch = self.launch.insert(Launch::start(&self.dir, &self.lower, &arguments)?);
         launch.find_init(BOOT_TIMEOUT)?;
         self.wait_up()
     }
