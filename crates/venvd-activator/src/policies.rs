@@ -83,12 +83,18 @@ fn one(layout: &Layout, app: &App, venvs: &[VenvPath]) -> Result<(), String> {
             return Ok(());
         }
     }
-    let plan = venvd_policy::plan(layout, app, venvs, Edited::Refuse).map_err(|error| report(&error))?;
+    // Rights must be possible to take away, whoever edited the file.
+    let edited = if venvs.is_empty() {
+        Edited::SetAside
+    } else {
+        Edited::Refuse
+    };
+    let plan = venvd_policy::plan(layout, app, venvs, edited).map_err(|error| report(&error))?;
     if plan.edits().is_empty() {
         return Ok(());
     }
     // Under the lock, and so anew: somebody may have written since.
-    venvd_policy::write(layout, app, venvs, Edited::Refuse).map_err(|error| report(&error))?;
+    venvd_policy::write(layout, app, venvs, edited).map_err(|error| report(&error))?;
     match venvs.first() {
         Some(venv) => tracing::info!(venvd_app = %name, "{name}: sudoers and rootwrap.conf follow {}", venv.name()),
         None => tracing::info!(
