@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use serde::Serialize;
 use venvd_app::Layout;
@@ -36,8 +37,10 @@ pub(crate) struct UnitState {
     pub(crate) active: String,
     /// `SubState`.
     pub(crate) sub: String,
-    /// Its files changed since systemd read them.
+    /// Its files changed since systemd read them, as far as that notices.
     pub(crate) need_daemon_reload: bool,
+    /// The files that systemd has read: its own and its drop-ins.
+    pub(crate) loaded_files: Vec<PathBuf>,
     pub(crate) main_pid: Option<u32>,
     /// The tag that its main process was started with.
     pub(crate) tag: Option<String>,
@@ -94,8 +97,14 @@ async fn state(connection: &Connection, unit: &str) -> zbus::Result<UnitState> {
     let path: OwnedObjectPath = manager.call("LoadUnit", &(unit)).await?;
     let properties = Proxy::new(connection, SYSTEMD, path.clone(), UNIT).await?;
     let load: String = properties.get_property("LoadState").await?;
+    let fragment: String = properties.get_property("FragmentPath").await?;
+    let drop_ins: Vec<String> = properties.get_property("DropInPaths").await?;
+    let loaded = std::iter::once(fragment)
+        .chain(drop_ins)
+        .filter(|path| !path.is_empty());
     let mut state = UnitState {
         need_daemon_reload: properties.get_property("NeedDaemonReload").await?,
+        loaded_files: loaded.map(PathBuf::from).collect(),
         ..UnitState::default()
     };
     if load != "loaded" {

@@ -1,7 +1,8 @@
 //! What is wrong, and what to type next.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use venvd_app::Layout;
 use venvd_app::cmdline::Switch;
@@ -107,7 +108,8 @@ fn of_unit(host: Host<'_>, app: &AppStatus, status: &UnitStatus) -> Vec<Problem>
     let explained = by_files.iter().any(|problem| problem.severity == Severity::Wrong) || files.skipped.is_some();
     problems.extend(by_files);
     let Some(state) = state else { return problems };
-    if state.need_daemon_reload && state.active != "not-found" {
+    let changed = state.need_daemon_reload || !is_what_was_read(host.layout, (files, &state.loaded_files));
+    if changed && state.active != "not-found" && files.load == Load::Loaded {
         problems.push(
             Problem::wrong("reload-due", "its files changed since systemd read them").advise("systemctl daemon-reload"),
         );
@@ -126,6 +128,28 @@ fn of_unit(host: Host<'_>, app: &AppStatus, status: &UnitStatus) -> Vec<Problem>
     };
     problems.extend(runs.map(|message| Problem::wrong("restart-due", message).advise(restart)));
     problems
+}
+
+/// Returns whether systemd has read the files that are there. It does not say so itself of everything: 252 does not notice
+/// the first drop-in of a unit (`unit_need_daemon_reload()` asks its cache of directories).
+fn is_what_was_read(layout: &Layout, (files, loaded): (&Files, &[PathBuf])) -> bool {
+    // Debian 12's systemd is built for hosts where /lib is no link. Masks have nothing to read.
+    let plain = |path: &PathBuf| match path.strip_prefix("/usr/lib") {
+        Ok(below) => Path::new("/lib").join(below),
+        Err(_) => path.clone(),
+    };
+    let has_text =
+        |path: &&PathBuf| fs::metadata(layout.on_disk(path)).is_ok_and(|data| data.is_file() && data.len() > 0);
+    let there: BTreeSet<PathBuf> = files
+        .fragment
+        .iter()
+        .chain(&files.drop_ins)
+        .filter(has_text)
+        .map(plain)
+        .collect();
+    let gone = |path: &&PathBuf| fs::symlink_metadata(layout.on_disk(path)).is_err();
+    let read = loaded.iter().filter(|path| gone(path) || has_text(path)).map(plain);
+    loaded.is_empty() || there == read.collect()
 }
 
 /// Says why the files of a unit do not name the venv that they should.

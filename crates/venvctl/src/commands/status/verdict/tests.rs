@@ -240,3 +240,43 @@ fn rules_of_an_app_that_is_off_are_told() {
             .contains("venvd-policy-boot.service")
     );
 }
+
+#[test]
+fn systemd_is_not_believed_to_have_read_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let layout = Layout::new(Root::at(directory.path()));
+    for name in [
+        "/usr/lib/systemd/system/a.service",
+        "/etc/a.service.d/x.conf",
+        "/etc/a.service.d/empty.conf",
+    ] {
+        let path = layout.on_disk(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, if name.contains("empty") { "" } else { "[Service]\n" }).unwrap();
+    }
+    let files = |drop_ins: &[&str]| Files {
+        fragment: Some("/usr/lib/systemd/system/a.service".into()),
+        drop_ins: drop_ins.iter().map(PathBuf::from).collect(),
+        ..Files::default()
+    };
+    let (x, empty, gone) = (
+        "/etc/a.service.d/x.conf",
+        "/etc/a.service.d/empty.conf",
+        "/etc/gone.conf",
+    );
+    for (there, read, same) in [
+        (&[x][..], &["/lib/systemd/system/a.service", x][..], true),
+        (&[x, empty], &["/usr/lib/systemd/system/a.service", x], true),
+        (&[x], &["/usr/lib/systemd/system/a.service"], false),
+        (&[], &["/usr/lib/systemd/system/a.service", gone], false),
+        (&[], &["/usr/lib/systemd/system/a.service", empty], true),
+        (&[x], &[], true),
+    ] {
+        let read: Vec<PathBuf> = read.iter().map(PathBuf::from).collect();
+        assert_eq!(
+            is_what_was_read(&layout, (&files(there), &read)),
+            same,
+            "{there:?} {read:?}"
+        );
+    }
+}
