@@ -1,6 +1,6 @@
 //! The plan, put on disk.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, symlink};
 use std::path::Path;
@@ -66,8 +66,17 @@ fn write_report(plan: &Plan, path: &Path) -> Result<(), Error> {
 fn write_file(path: &Path, text: &str) -> Result<(), Error> {
     make_parent(path).at("make the directory of", path)?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
-    file.and_then(|mut file| file.write_all(text.as_bytes()))
-        .at("write", path)
+    file.and_then(|file| fill(file, path, text)).at("write", path)
+}
+
+/// Writes all or leaves nothing: half a drop-in may reset a list and not fill it again, and an empty unit is a mask.
+fn fill(mut file: impl Write, path: &Path, text: &str) -> io::Result<()> {
+    let written = file.write_all(text.as_bytes());
+    if written.is_err() {
+        // That it can't be written is what matters, and is told.
+        let _ = fs::remove_file(path);
+    }
+    written
 }
 
 fn make_link(path: &Path, target: &Path) -> Result<(), Error> {
@@ -117,6 +126,29 @@ mod tests {
         let written = write(&plan(), directory.path());
         assert_eq!((written.count, written.errors.len()), (1, 1));
         assert_eq!(std::fs::read_to_string(taken).unwrap(), "mine");
+    }
+
+    #[test]
+    fn half_a_file_is_not_left_behind() {
+        /// A file system with room for some bytes.
+        struct Full(std::fs::File, usize);
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                let fits = bytes.len().min(std::mem::take(&mut self.1));
+                self.0.write(bytes.get(..fits).unwrap_or_default())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("zz-venvd.conf");
+        let text = "[Service]\nExecStart=\nExecStart=/bin/a\n";
+        for (room, whole) in [(0, false), ("[Service]\nExecStart=\n".len(), false), (text.len(), true)] {
+            let file = Full(std::fs::File::create(&path).unwrap(), room);
+            assert_eq!(fill(file, &path, text).is_ok(), whole);
+            assert_eq!(path.exists(), whole, "{room}");
+        }
     }
 
     #[test]
