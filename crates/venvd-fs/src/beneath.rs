@@ -5,7 +5,7 @@
 //! comes out are new files with an owner and a mode of our own.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -204,6 +204,28 @@ fn descend(directory: BorrowedFd<'_>, name: &str, flags: OFlags) -> rustix::io::
     rustix::fs::openat2(directory, name, flags | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
 
+/// Reads a small regular file of a directory in which anybody may have put anything. Links are followed as long as they
+/// stay inside, and on its file system; nothing is waited for.
+///
+/// # Errors
+/// When it is not there, lies elsewhere, is no regular file, or has more than `limit` bytes.
+pub fn read_inside(directory: &Path, relative: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(directory, flags | OFlags::DIRECTORY, Mode::empty())?;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let file = rustix::fs::openat2(&directory, relative, flags | OFlags::NONBLOCK, Mode::empty(), resolve)?;
+    let file = File::from(file);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(bytes)
+}
+
 /// Returns the names in a directory, sorted, so that every run goes the same way.
 fn names(directory: BorrowedFd<'_>, relative: &Path) -> Result<Vec<String>, Error> {
     let mut names = Vec::new();
@@ -310,5 +332,33 @@ mod tests {
         let from = tempfile::tempdir().unwrap();
         symlink("/etc", from.path().join("tree")).unwrap();
         assert!(matches!(copy(&from.path().join("tree")).1, Err(Error::Io(_))));
+    }
+
+    #[test]
+    fn reads_small_files_that_lie_inside() {
+        let tree = tempfile::tempdir().unwrap();
+        let at = |name: &str| tree.path().join("etc").join(name);
+        fs::create_dir_all(at("sub")).unwrap();
+        fs::write(tree.path().join("outside"), "no").unwrap();
+        fs::write(at("sub/file"), "four").unwrap();
+        symlink("sub/file", at("link")).unwrap();
+        symlink("../outside", at("up")).unwrap();
+        symlink("/proc/kmsg", at("kmsg")).unwrap();
+        symlink("loop", at("loop")).unwrap();
+        nix::unistd::mkfifo(&at("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let read = |name: &str, limit| read_inside(&tree.path().join("etc"), Path::new(name), limit);
+        assert_eq!(read("sub/file", 4).unwrap(), b"four");
+        assert_eq!(read("link", 4).unwrap(), b"four");
+        for (name, limit) in [
+            ("sub/file", 3),
+            ("up", 9),
+            ("kmsg", 9),
+            ("loop", 9),
+            ("pipe", 9),
+            ("sub", 9),
+            ("none", 9),
+        ] {
+            assert!(read(name, limit).is_err(), "{name}");
+        }
     }
 }

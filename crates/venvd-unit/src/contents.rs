@@ -14,6 +14,12 @@ use crate::chase::{Last, below, chase};
 /// Room for nearly every unit file, so that one is read at once.
 const TYPICAL: usize = 8 * 1024;
 
+/// More than any unit file has; what has more is none, and would take all memory of a generator.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Opening a pipe waits until somebody writes to it, unless it is done like this.
+const PATIENCE: OFlag = OFlag::O_NONBLOCK;
+
 /// Reads the host's file `path`, below `root`; a mask has no contents. `near` is where it is on disk unless it is a link
 /// itself, where that is known: a path whose directories are resolved.
 ///
@@ -23,7 +29,7 @@ pub(crate) fn read(root: &Path, path: &Path, near: Option<&Path>) -> io::Result<
     if let Some(near) = near {
         let opened = OpenOptions::new()
             .read(true)
-            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .custom_flags((OFlag::O_NOFOLLOW | PATIENCE).bits())
             .open(near);
         match opened {
             Err(error) if error.raw_os_error() == Some(Errno::ELOOP as i32) => {}
@@ -36,7 +42,12 @@ pub(crate) fn read(root: &Path, path: &Path, near: Option<&Path>) -> io::Result<
     if is_null(&resolved) || is_null_or_empty(&fs::metadata(&on_disk)?) {
         return Ok(Vec::new());
     }
-    whole(File::open(on_disk)?)
+    whole(
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(PATIENCE.bits())
+            .open(on_disk)?,
+    )
 }
 
 impl UnitFiles {
@@ -63,7 +74,10 @@ fn whole(mut file: File) -> io::Result<Vec<u8>> {
         }
     }
     let mut bytes = buffer.to_vec();
-    file.read_to_end(&mut bytes)?;
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "too large for a unit file"));
+    }
     Ok(bytes)
 }
 
@@ -75,4 +89,32 @@ pub(crate) fn is_null(resolved: &Path) -> bool {
 /// `null_or_empty()`: what makes a unit file a mask.
 pub(crate) fn is_null_or_empty(data: &Metadata) -> bool {
     data.file_type().is_char_device() || (data.is_file() && data.len() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests_support::Tree;
+    use nix::sys::stat::Mode;
+
+    /// A generator that waits, or takes all memory, takes all others with it: systemd ends them together.
+    #[test]
+    fn neither_a_pipe_nor_an_endless_file_is_waited_for() {
+        let tree = Tree::new();
+        tree.file("etc/systemd/system/a.service", "x");
+        tree.link("etc/systemd/system/linked.service", "/opt/pipe");
+        tree.file("opt/x", "");
+        nix::unistd::mkfifo(&tree.root().join("opt/pipe"), Mode::S_IRUSR).unwrap();
+        let directory = tree.root().join("etc/systemd/system");
+        nix::unistd::mkfifo(&directory.join("pipe"), Mode::S_IRUSR).unwrap();
+        // Without a byte on disk.
+        let sparse = File::create(directory.join("large")).unwrap();
+        sparse.set_len(LARGEST + 1).unwrap();
+        let files = UnitFiles::scan(tree.root());
+        let read = |name: &str| files.read(&Path::new("/etc/systemd/system").join(name));
+        assert_eq!(read("a.service").unwrap(), b"x");
+        assert!(read("pipe").unwrap().is_empty());
+        assert!(read("linked.service").unwrap().is_empty());
+        assert_eq!(read("large").unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
 }

@@ -304,16 +304,30 @@ impl UnitFiles {
             let name = entry.file_name();
             // Unit names are ASCII: anything else is no unit.
             let Some(name) = name.to_str() else { continue };
-            match UnitId::parse(name) {
-                Ok(id) if !self.targets.contains_key(&id) => {
-                    self.add_entry(id, directory.join(name), (&entry, inside))?;
-                }
-                Ok(_) => {}
-                Err(_) if is_dropin_name(name) && self.is_dropin_directory(&entry)? => {
-                    self.dropin_directories.entry(name.to_owned()).or_default().push(index);
-                }
-                Err(_) => {}
+            let added = self.add_name(name, (&entry, inside), (index, directory));
+            // One that went in the meantime, as in an upgrade of packages, is none; the others are there all the same.
+            if let Err(source) = added
+                && source.kind() != io::ErrorKind::NotFound
+            {
+                let path = directory.join(name);
+                self.unreadable.push(Unreadable { path, source });
             }
+        }
+        Ok(())
+    }
+
+    fn add_name(
+        &mut self,
+        name: &str,
+        (entry, inside): (&DirEntry, &[PathBuf]),
+        (index, directory): (usize, &Path),
+    ) -> io::Result<()> {
+        match UnitId::parse(name) {
+            Ok(id) if !self.targets.contains_key(&id) => self.add_entry(id, directory.join(name), (entry, inside))?,
+            Err(_) if is_dropin_name(name) && self.is_dropin_directory(entry)? => {
+                self.dropin_directories.entry(name.to_owned()).or_default().push(index);
+            }
+            Ok(_) | Err(_) => {}
         }
         Ok(())
     }
@@ -340,12 +354,8 @@ impl UnitFiles {
         if !kind.is_symlink() {
             return Ok(());
         }
-        match self.link_target(&id, &path, (&entry.path(), inside)) {
-            Ok(Some(target)) => {
-                self.targets.insert(id, target);
-            }
-            Ok(None) => {}
-            Err(source) => self.unreadable.push(Unreadable { path, source }),
+        if let Some(target) = self.link_target(&id, &path, (&entry.path(), inside))? {
+            self.targets.insert(id, target);
         }
         Ok(())
     }

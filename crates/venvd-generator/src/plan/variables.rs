@@ -1,8 +1,8 @@
 //! The variables of a unit: its own `PATH`, and what has the last word over those that we set.
 
-use std::fs;
 use std::path::Path;
 
+use venvd_fs::beneath::read_inside;
 use venvd_unit::effective::{Effective, Entry};
 use venvd_unit::{environment, specifier};
 
@@ -10,6 +10,12 @@ use super::defaults::Defaults;
 use super::member::Member;
 
 const SERVICE: &str = "Service";
+
+/// What is mounted when generators run.
+const EARLY: [&str; 3] = ["/etc/", "/usr/", "/run/"];
+
+/// More than any file of variables has.
+const LARGEST: u64 = 1024 * 1024;
 
 /// What a unit would look for programs in, without us.
 #[derive(Debug)]
@@ -91,14 +97,15 @@ pub(crate) fn overruled(unit: &Effective, (member, leads): (&Member<'_>, bool), 
 fn environment_file(unit: &Effective, entry: &Entry, root: &Path) -> Option<(String, String)> {
     let value = entry.value();
     let path = specifier::expand(value.strip_prefix('-').unwrap_or(value), &unit.found.id).ok()??;
-    let early = ["/etc/", "/usr/", "/run/"].iter().any(|start| path.starts_with(start));
-    if !early || path.split('/').any(|part| part == "..") {
-        return None;
-    }
-    let on_disk = root.join(path.trim_start_matches('/'));
-    // Nothing that would have to be waited for.
-    let is_file = fs::metadata(&on_disk).is_ok_and(|data| data.is_file());
-    let text = is_file.then(|| fs::read(&on_disk).ok()).flatten()?;
+    let (base, below) = EARLY.iter().find_map(|base| Some((base, path.strip_prefix(base)?)))?;
+    // A service's own user may have put anything there: a pipe, a file without end, a link to what mounts itself on a
+    // look, which PID 1 would have to do, and that waits for us.
+    let text = read_inside(
+        &root.join(base.trim_matches('/')),
+        Path::new(below.trim_start_matches('/')),
+        LARGEST,
+    )
+    .ok()?;
     Some((path, String::from_utf8_lossy(&text).into_owned()))
 }
 
