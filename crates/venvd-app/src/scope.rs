@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use venvd_fs::chain::Owners;
+use venvd_fs::chain::{self, Owners};
+use venvd_fs::{Root, report};
 
 /// Whose venvs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -113,6 +114,17 @@ pub enum ScopeError {
         /// The directory.
         path: PathBuf,
     },
+    /// Root is to work in somebody else's directories.
+    #[error(
+        "{path:?} is not in root's hands alone ({reason}), so root writes nothing there: its owner could lead that \
+         anywhere. Run it as the user whose venvs they are, or with root's own HOME"
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// The longest `XDG_DATA_HOME` that leaves room for an app and a tag of together 32 bytes in a script's first line,
@@ -125,7 +137,25 @@ impl UserPlaces {
     /// # Errors
     /// See [`UserPlaces::from_environment`].
     pub fn of_this_process() -> Result<Self, ScopeError> {
-        Self::from_environment(|name| std::env::var_os(name), Owners::of_this_process().user())
+        let owners = Owners::of_this_process();
+        let places = Self::from_environment(|name| std::env::var_os(name), owners.user())?;
+        if owners == Owners::ROOT {
+            // `sudo -E`, or a HOME that was kept: what root writes, removes and runs there is for the user to redirect.
+            places.belong_to(&Root::host(), owners)?;
+        }
+        Ok(places)
+    }
+
+    /// Checks that nobody else can change what is on the way to these directories, as far as they are there.
+    fn belong_to(&self, root: &Root, owners: Owners) -> Result<(), ScopeError> {
+        for path in [&self.config_home, &self.data_home, &self.runtime] {
+            let there = path.ancestors().find(|path| root.join(path).exists());
+            chain::check(root, owners, there.unwrap_or(Path::new("/"))).map_err(|error| ScopeError::Foreign {
+                path: path.clone(),
+                reason: report(&error),
+            })?;
+        }
+        Ok(())
     }
 
     /// Finds them by the environment of this user, as `systemd --user` does: a variable that is not absolute counts as
@@ -220,5 +250,20 @@ mod tests {
         let long = format!("/home/{}", "a".repeat(60));
         assert!(matches!(places(&[("HOME", &long)]), Err(ScopeError::Long { .. })));
         assert!(places(&[("HOME", "/home/j.doe@example-corp.net")]).is_ok());
+    }
+
+    #[test]
+    fn what_others_may_change_is_foreign() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let home = root.path().join("home/alice");
+        std::fs::create_dir_all(&home).unwrap();
+        let places = places(&[("HOME", "/home/alice"), ("XDG_RUNTIME_DIR", "/run/user/0")]).unwrap();
+        let check = || places.belong_to(&Root::at(root.path()), Owners::of_this_process());
+        assert!(check().is_ok());
+        std::fs::set_permissions(home.parent().unwrap(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = check().unwrap_err();
+        assert!(matches!(&error, ScopeError::Foreign { path, .. } if path.ends_with("alice/.config")));
+        assert!(error.to_string().contains("chmod go-w"), "{error}");
     }
 }
