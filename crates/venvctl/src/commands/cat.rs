@@ -8,7 +8,7 @@ use serde::Serialize;
 use venvd_app::{AppName, Layout, search};
 use venvd_unit::effective::{self, Entry, Unit};
 use venvd_unit::fate::{Fate, fates};
-use venvd_unit::{UnitFiles, UnitId, dropins};
+use venvd_unit::{UnitFiles, UnitId, dropins, lexer};
 
 use crate::failure::Failure;
 use crate::output::{self, Line, Tone};
@@ -186,12 +186,12 @@ fn said(entry: &Entry, fate: &Fate<'_>) -> Vec<String> {
 }
 
 fn text_lines(bytes: &[u8], remarks: &Remarks) -> Vec<TextLine> {
-    let text = String::from_utf8_lossy(bytes);
-    let lines = text.lines().zip(1u32..);
+    // As systemd counts them: a lone carriage return ends a line, too.
+    let lines = lexer::physical_lines(bytes).map(String::from_utf8_lossy).zip(1u32..);
     lines
         .map(|(text, number)| TextLine {
             number,
-            text: text.to_owned(),
+            text: text.into_owned(),
             no_effect: remarks.no_effect.iter().any(|range| range.contains(&number)),
             // What is said of the file as a whole, behind its first line.
             notes: (if number == 1 { 0 } else { number }..=number)

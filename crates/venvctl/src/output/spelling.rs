@@ -18,21 +18,34 @@ pub(crate) fn speak_of(scope: Scope) {
 }
 
 /// Returns a text whose commands can be typed as they are.
-pub(super) fn spelled(text: &str) -> Cow<'_, str> {
+pub(crate) fn spelled(text: &str) -> Cow<'_, str> {
     match SCOPE.get() {
         Some(Scope::User) => Cow::Owned(for_user(text)),
         _ => Cow::Borrowed(text),
     }
 }
 
+/// As [`spelled`], for what is there to be typed: commands in it need not stand in backquotes.
+pub(crate) fn typed(text: String) -> String {
+    match SCOPE.get() {
+        Some(Scope::User) => with_user(&text, ""),
+        _ => text,
+    }
+}
+
 fn for_user(text: &str) -> String {
+    with_user(text, "`").replace("; run it as root", "")
+}
+
+/// Puts `--user` behind the programs that come after `mark`.
+fn with_user(text: &str, mark: &str) -> String {
     let mut text = text.to_owned();
     for program in ["venvctl", "systemctl", "journalctl"] {
         // Some are spelled so already, and a second time would be too often.
-        let (plain, with) = (format!("`{program} "), format!("`{program} --user "));
+        let (plain, with) = (format!("{mark}{program} "), format!("{mark}{program} --user "));
         text = text.replace(&with, &plain).replace(&plain, &with);
     }
-    text.replace("; run it as root", "")
+    text
 }
 
 #[cfg(test)]
@@ -49,6 +62,9 @@ mod tests {
         ] {
             assert_eq!(for_user(text), want);
         }
+        let advice = "systemctl daemon-reload && systemctl --user start a; `journalctl -u a` says why";
+        let want = "systemctl --user daemon-reload && systemctl --user start a; `journalctl --user -u a` says why";
+        assert_eq!(with_user(advice, ""), want);
         assert_eq!(spelled("`venvctl list`"), "`venvctl list`", "nobody has said a word");
     }
 }

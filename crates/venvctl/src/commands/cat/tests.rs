@@ -146,3 +146,11 @@ fn what_is_not_loaded_says_why() {
         assert_eq!(shown(&[PACKAGED], &[target]).unwrap_err().code, code);
     }
 }
+
+#[test]
+fn lines_are_counted_as_systemd_counts_them() {
+    let unit = "# a\r\n[Service]\rType=simple\nType=notify\r\nExecStart=/a\0X";
+    let text = shown(&[(PACKAGED.0, unit)], &["nova-api"]).unwrap();
+    let want = "# a\n[Service]\nType=simple\n#^ no effect: line 4 sets Type= again\nType=notify\nExecStart=/a\nX\n#^ ";
+    assert!(text.split_once('\n').unwrap().1.starts_with(want), "{text}");
+}

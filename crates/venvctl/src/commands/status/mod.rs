@@ -88,11 +88,14 @@ impl<'a> Collector<'a> {
             status.problems.insert(0, problem);
             apps.push(status);
         }
-        Ok(Status {
+        let mut status = Status {
             kernel_command_line: (self.switches.kernel != Switch::Declared).then(|| self.switches.kernel.to_string()),
             problems: self.problems(),
             apps,
-        })
+        };
+        let of_apps = status.apps.iter_mut().flat_map(|app| &mut app.problems);
+        status.problems.iter_mut().chain(of_apps).for_each(Problem::spell);
+        Ok(status)
     }
 
     /// Returns what is wrong with no app in particular.

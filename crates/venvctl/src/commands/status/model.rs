@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use venvd_app::AppName;
 
+use crate::output::spelling::{spelled, typed};
 use crate::systemd::UnitState;
 
 /// Everything.
@@ -203,5 +204,11 @@ impl Problem {
             advice: Some(advice.into()),
             ..self
         }
+    }
+
+    /// Spells the commands in it as they have to be typed for these venvs.
+    pub(super) fn spell(&mut self) {
+        self.message = spelled(&self.message).into_owned();
+        self.advice = self.advice.take().map(typed);
     }
 }
