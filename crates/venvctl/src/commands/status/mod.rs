@@ -7,6 +7,7 @@ mod text;
 mod verdict;
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 use venvd_app::cmdline::Switch;
 use venvd_app::definition::UnitKind;
 use venvd_app::in_force::{self, Off, Switches};
-use venvd_app::links::{self, Link};
+use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::scope::Scope;
 use venvd_app::search::{Declared, load, load_accepted};
 use venvd_app::{App, AppName, Layout};
@@ -175,6 +176,9 @@ impl<'a> Collector<'a> {
             let advice = format!("`venvctl build {name}`, then activate what it made; or install that python again");
             problems.push(Problem::wrong("fell-back", said).advise(advice));
         }
+        if let Some(venv) = &found.venv {
+            problems.extend(self.missing(venv));
+        }
         let tag = found.venv.as_ref().map(|venv| venv.name().tag().to_string());
         let why = match found.why {
             in_force::Why::Committed => Why::Committed,
@@ -186,6 +190,21 @@ impl<'a> Collector<'a> {
             in_force::Why::Off(Off::KernelCommandLine) => Why::OffByKernelCommandLine,
         };
         (tag, why)
+    }
+
+    /// Says that the venv in force is not there: what the generator can't see, and units then fail for.
+    fn missing(&self, venv: &VenvPath) -> Option<Problem> {
+        let path = venv.path();
+        let looked = fs::symlink_metadata(self.layout.on_disk(&path));
+        if looked.err()?.kind() != io::ErrorKind::NotFound {
+            return None;
+        }
+        let message = format!("{} is in force and not there: {}", venv.name(), path.display());
+        Some(Problem::wrong("venv-missing", message).advise(format!(
+            "mount its file system if it has one (`systemctl list-units --failed --type=mount`), or activate a venv that is \
+             there: `venvctl list {}`",
+            venv.name().app()
+        )))
     }
 
     fn units_of(&self, app: &App, problems: &mut Vec<Problem>) -> Result<Vec<UnitStatus>, Failure> {
