@@ -17,7 +17,9 @@ use crate::report::{UnitReport, UnitState};
 /// settings of their own, since the template's drop-in knows nothing of them.
 pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) {
     let Some(first) = members.first() else { return };
-    one(plan, (&first.id, members), host);
+    if !one(plan, (&first.id, members), host) && has_template_of_ours(id, host) {
+        plan.files.insert(path(id), text::header(&first.in_force.app.source));
+    }
     if id.is_template() {
         let instances = host.units.instances(id);
         for instance in instances.iter().filter(|instance| !host.claimed.contains(instance)) {
@@ -29,12 +31,19 @@ pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), hos
                 })
                 .collect();
             if !one(plan, (instance, &members), host) && plan.files.contains_key(&path(&first.id)) {
-                // Of one name the instance's file wins: an empty one keeps the template's from it.
+                // As for those that are declared by their names.
                 plan.files
                     .insert(path(instance), text::header(&first.in_force.app.source));
             }
         }
     }
+}
+
+/// Returns whether an instance that is left as it is could get the drop-in of its template. Of one name the instance's
+/// file wins: an empty one keeps the template's from it.
+fn has_template_of_ours(id: &UnitId, host: &Host<'_>) -> bool {
+    let ours = |template: UnitId| host.claimed.contains(&template) && !host.wholes.contains(&template);
+    id.template().is_some_and(ours) && host.units.find(id).fragment.is_some()
 }
 
 /// Plans the drop-in of one unit, below the directory of `name`. Returns whether there is one.
