@@ -17,6 +17,7 @@ mod machine;
 mod os;
 pub mod roots;
 pub mod site;
+pub mod sudo_rs;
 pub mod tools;
 pub mod tour;
 pub mod wheels;
@@ -49,6 +50,10 @@ pub fn prepare(progress: &mut dyn FnMut(&str)) -> Result<()> {
         progress(&format!("unit files of {os}"));
         let corpus = corpus::ensure(os)?;
         progress(&format!("unit files of {os}: {}", corpus.display()));
+    }
+    if sudo_rs::can_be_built() {
+        progress("the newest sudo-rs");
+        progress(&format!("the newest sudo-rs: {}", sudo_rs::ensure()?.display()));
     }
     Ok(())
 }
