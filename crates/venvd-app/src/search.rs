@@ -56,7 +56,10 @@ pub fn load(layout: &Layout) -> Declared {
     let mut declared = Declared::default();
     match load_settings(layout) {
         Ok(settings) => declared.settings = settings,
-        Err(error) => declared.problems.push(error),
+        Err(error) => {
+            declared.settings.enabled = enabled_of_broken(layout);
+            declared.problems.push(error);
+        }
     }
     let files = match definition_files(layout) {
         Ok(files) => files,
@@ -102,14 +105,31 @@ fn unknown(layout: &Layout, app: &AppName) -> LoadError {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
+    let (merged, _) = merge_files::<RawSettings>(layout, &settings_files(layout)?)?;
+    let raw: RawSettings = from_merged(merged, &layout.settings())?;
+    Ok(raw.into())
+}
+
+/// Returns the settings' files in the order in which they are merged, as paths of the host.
+fn settings_files(layout: &Layout) -> Result<Vec<PathBuf>, venvd_fs::Error> {
     let main = layout.settings();
     let mut files = fragments(layout, &[main.with_extension("toml.d")])?;
     if layout.on_disk(&main).exists() {
-        files.insert(0, main.clone());
+        files.insert(0, main);
     }
-    let (merged, _) = merge_files::<RawSettings>(layout, &files)?;
-    let raw: RawSettings = from_merged(merged, &main)?;
-    Ok(raw.into())
+    Ok(files)
+}
+
+/// Returns what broken settings say of `enabled`: a typo elsewhere in them must not turn on, at the next boot, what an
+/// administrator has turned off.
+fn enabled_of_broken(layout: &Layout) -> bool {
+    let files = settings_files(layout).unwrap_or_default();
+    let texts: Vec<String> = files.iter().filter_map(|path| read_text(layout, path).ok()).collect();
+    let mut words = texts.iter().flat_map(|text| text.lines()).filter_map(|line| {
+        let (key, value) = line.split('#').next()?.split_once('=')?;
+        (key.trim() == "enabled").then(|| value.trim())
+    });
+    words.next_back() != Some("false")
 }
 
 /// Returns the main file of each definition, as a path of the host; a masked one (empty, or `/dev/null`) is left out.

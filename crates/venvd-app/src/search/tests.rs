@@ -292,6 +292,23 @@ fn one_broken_app_does_not_hide_the_others() {
 }
 
 #[test]
+fn a_typo_in_the_settings_turns_nothing_on() {
+    for (text, fragment, enabled) in [
+        ("enabled = false\nkeeep = 3", "", false),
+        ("keep = \nenabled=false # all of it", "", false),
+        ("# enabled = false\nkeep = \"x\"", "", true),
+        ("enabled = false\nkeep = \"x\"", "enabled = true", true),
+        ("keep = \"x\"", "enabled = false", false),
+    ] {
+        let mut files = vec![("/etc/venvd/venvd.toml", text)];
+        files.extend((!fragment.is_empty()).then_some(("/etc/venvd/venvd.toml.d/10.toml", fragment)));
+        let declared = load(&Host::new(&files).layout);
+        assert_eq!(declared.problems.len(), 1, "{text}");
+        assert_eq!(declared.settings.enabled, enabled, "{text}");
+    }
+}
+
+#[test]
 fn settings_merge_and_default() {
     let host = Host::new(&[
         ("/etc/venvd/venvd.toml", "enabled = true\ndeployment = \"blue\""),
