@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::tour::supplied;
-use crate::{Machine, Os, Output};
+use crate::{Machine, MachineBuilder, Os, Output};
 
 /// The tag that is in force.
 pub const TAG: &str = "14.0.0";
@@ -28,7 +28,22 @@ impl Site {
     /// # Panics
     /// When placement does not come up.
     pub fn new(os: Os) -> Result<Self> {
-        let machine = supplied(os)?.boot()?;
+        Self::on(supplied(os)?)
+    }
+
+    /// The same, with `/var/lib/venvd` on a file system that is mounted after the generators ran.
+    ///
+    /// # Errors
+    /// When the machine does not boot.
+    ///
+    /// # Panics
+    /// When placement does not come up.
+    pub fn late(os: Os) -> Result<Self> {
+        Self::on(supplied(os)?.late_var())
+    }
+
+    fn on(machine: MachineBuilder) -> Result<Self> {
+        let machine = machine.boot()?;
         machine.ok("useradd --system --user-group --create-home --home-dir /var/lib/placement placement");
         machine.ok("dpkg -i /srv/venvd.deb");
         machine.write(
