@@ -2,9 +2,12 @@
 
 use venvd_app::UserName;
 
-use super::installed::{Family, Sudo, run};
+use super::installed::{Family, Sudo, Version, run};
 use super::model::{Rule, SecurePath};
 use crate::Error;
+
+/// The first sudo-rs that was seen to answer `sudo -l -U USER COMMAND`.
+const RUST_ANSWERS: Version = Version([0, 2, 5]);
 
 /// Stands for the further arguments of an open-ended rule.
 const PROBE: &str = "venvd-probe";
@@ -12,15 +15,14 @@ const PROBE: &str = "venvd-probe";
 /// Returns why sudo does not follow these rules; `None` when it does, or when it can't be asked.
 ///
 /// Nothing is run as root: `sudo -l COMMAND` only answers. It matches as a real call does, so a later file that takes
-/// the right away again is found here. sudo-rs before 0.2.6 does not know the question, and later ones print no
-/// Defaults, so there the machine tests have to do.
+/// the right away again is found here. sudo-rs answers it from 0.2.5 on (tried by running), but prints no Defaults.
 pub(crate) fn objection(
     sudo: &Sudo,
     user: &UserName,
     rules: &[Rule],
     path: Option<&SecurePath>,
 ) -> Result<Option<String>, Error> {
-    if sudo.family == Family::Rust {
+    if sudo.family == Family::Rust && sudo.version < RUST_ANSWERS {
         return Ok(None);
     }
     for rule in rules {
@@ -39,7 +41,9 @@ pub(crate) fn objection(
             ));
         }
     }
-    let Some(path) = path else { return Ok(None) };
+    let Some(path) = path.filter(|_| sudo.family == Family::C) else {
+        return Ok(None);
+    };
     let answer = run(&sudo.sudo, &["-n", "-l", "-U", user.as_str()])?;
     let expected = path.to_string();
     Ok(match effective_secure_path(&answer.output) {
@@ -69,5 +73,50 @@ mod tests {
                        NOSETENV: NOPASSWD: /v/bin/nova-rootwrap /etc/nova/rootwrap.conf *\n";
         assert_eq!(effective_secure_path(listing).as_deref(), Some("/v/bin:/sbin"));
         assert_eq!(effective_secure_path("User nova may not run sudo on vm.\n"), None);
+    }
+
+    /// A sudo of our own that admits what its script says.
+    fn sudo(directory: &std::path::Path, script: &str, family: Family, version: [u32; 3]) -> Sudo {
+        use std::os::unix::fs::PermissionsExt;
+        let path = directory.join("sudo");
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Sudo {
+            visudo: "/bin/true".into(),
+            sudo: path,
+            family,
+            version: Version(version),
+        }
+    }
+
+    #[test]
+    fn asks_each_family_what_it_can_answer() {
+        let directory = tempfile::tempdir().unwrap();
+        let user: UserName = "nova".parse().unwrap();
+        let command = "x /etc/x *".to_owned().try_into().unwrap();
+        let rules = [Rule::new(&user, std::path::Path::new("/v/bin/x"), &command).unwrap()];
+        let path = SecurePath::new(
+            [],
+            &[super::super::model::PlainPath::new(std::path::Path::new("/v/bin")).unwrap()],
+        );
+        let asked = "[ \"$*\" = '-n -l -U nova -- /v/bin/x /etc/x venvd-probe' ]";
+        for (script, family, version, objects) in [
+            (asked, Family::Rust, [0, 2, 5], false),
+            (asked, Family::Rust, [0, 2, 15], false),
+            ("exit 1", Family::Rust, [0, 2, 15], true),
+            ("exit 1", Family::Rust, [0, 2, 4], false),
+            ("exit 1", Family::C, [1, 9, 13], true),
+            ("echo ' secure_path=/v/bin'", Family::C, [1, 9, 13], false),
+            ("echo ' secure_path=/bin'", Family::C, [1, 9, 13], true),
+            ("exit 0", Family::C, [1, 9, 13], true),
+        ] {
+            let sudo = sudo(directory.path(), script, family, version);
+            let objection = objection(&sudo, &user, &rules, Some(&path)).unwrap();
+            assert_eq!(
+                objection.is_some(),
+                objects,
+                "{script} {family:?} {version:?}: {objection:?}"
+            );
+        }
     }
 }
