@@ -110,14 +110,12 @@ impl<'a> Collector<'a> {
             .into_iter()
             .flatten()
             .filter_map(Value::as_str);
-        // Of broken definitions it speaks too, and these are told with their app.
+        // Of broken definitions it speaks too: those that still are, are told with their app.
         let known = |text: &str| {
-            let broken = self
-                .declared
-                .broken
-                .keys()
-                .any(|name| text.starts_with(&format!("{name}: ")));
-            broken || problems.iter().any(|problem| text.contains(&problem.message))
+            let definition = text
+                .split_once(": its definition is broken")
+                .is_some_and(|(app, _)| app.parse::<AppName>().is_ok());
+            definition || problems.iter().any(|problem| text.contains(&problem.message))
         };
         let said: Vec<_> = said
             .filter(|text| !known(text))
