@@ -11,7 +11,7 @@ use std::fs;
 use anyhow::bail;
 use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
-use venvd_app::links::VenvPath;
+use venvd_app::links::{LinkError, VenvPath};
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout};
 use venvd_fs::report;
@@ -67,8 +67,15 @@ fn accepted(layout: &Layout, broken: BTreeMap<AppName, search::LoadError>) -> im
 
 /// Returns the venvs that an app's policies are to admit.
 fn admitted(layout: &Layout, app: &App, switches: &Switches) -> Result<Vec<VenvPath>, String> {
-    let in_force = in_force::of_app(layout, app, switches).map_err(|error| report(&error))?;
-    Ok(in_force.venv.into_iter().collect())
+    match in_force::of_app(layout, app, switches) {
+        Ok(in_force) => Ok(in_force.venv.into_iter().collect()),
+        // The generator leaves its units to the distribution, so no rights may be left to a venv.
+        Err(error @ LinkError::Foreign { .. }) => {
+            tracing::error!(venvd_app = %app.name, "{}", report(&error));
+            Ok(Vec::new())
+        }
+        Err(error) => Err(report(&error)),
+    }
 }
 
 fn one(layout: &Layout, app: &App, venvs: &[VenvPath]) -> Result<(), String> {
@@ -188,6 +195,17 @@ mod tests {
         assert_eq!(conf(&layout), CONF);
         fs::remove_file(layout.on_disk("/etc/venvd/pending/cinder")).unwrap();
         fs::rename(layout.on_disk("/var/lib/venvd"), layout.on_disk("/var/lib/away")).unwrap();
+        follow(&layout).unwrap();
+        assert_eq!(conf(&layout), CONF);
+    }
+
+    #[test]
+    fn a_committed_link_to_somewhere_else_leaves_no_rights() {
+        let (_directory, layout) = host();
+        follow(&layout).unwrap();
+        let link = layout.on_disk("/etc/venvd/committed/cinder");
+        fs::remove_file(&link).unwrap();
+        symlink("/srv/cinder", &link).unwrap();
         follow(&layout).unwrap();
         assert_eq!(conf(&layout), CONF);
     }
