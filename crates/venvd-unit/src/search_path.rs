@@ -239,6 +239,11 @@ impl UnitFiles {
         let mut instances: HashMap<UnitId, BTreeSet<UnitId>> = HashMap::new();
         for name in self.targets.keys().cloned().chain(directories) {
             if let Some(template) = name.template() {
+                // What an alias of it has counts for the instance itself.
+                let own = self.find(&name).id;
+                if let Some(template) = own.template() {
+                    instances.entry(template).or_default().insert(own);
+                }
                 instances.entry(template).or_default().insert(name);
             }
         }
@@ -512,10 +517,16 @@ mod tests {
         tree.file("etc/systemd/system/foo@2.service.d/x.conf", "x");
         tree.file("etc/systemd/system/bar@2.service.d/x.conf", "x");
         tree.file("etc/systemd/system/foo@.service.d/x.conf", "x");
+        tree.link("usr/lib/systemd/system/alias@.service", "foo@.service");
+        tree.file("etc/systemd/system/alias@3.service.d/x.conf", "x");
+        tree.link(
+            "etc/systemd/system/single@4.service",
+            "/usr/lib/systemd/system/foo@.service",
+        );
         let got = UnitFiles::scan(tree.root()).instances(&UnitId::parse("foo@.service").unwrap());
         assert_eq!(
             got.iter().map(UnitId::as_str).collect::<Vec<_>>(),
-            ["foo@1.service", "foo@2.service"]
+            ["foo@1.service", "foo@2.service", "foo@3.service", "foo@4.service"]
         );
     }
 
