@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use venvd_app::Scope;
-use venvd_unit::{environment, lexer};
+use venvd_unit::{UnitFiles, environment, lexer};
 
 use crate::manager::Manager;
 
@@ -32,10 +32,11 @@ pub(crate) struct Defaults {
 
 impl Defaults {
     /// Takes what the manager gave to us, as generators get what services do; where it did not start us, what its files
-    /// below `root` say, else what is compiled in.
-    pub(crate) fn read(root: &Path, manager: &Manager) -> Self {
+    /// below the root of `units` say, else what is compiled in.
+    pub(crate) fn read(units: &UnitFiles, manager: &Manager) -> Self {
+        let root = units.root();
         let search = compiled_path(root);
-        let values = configured(root, manager.scope);
+        let values = configured(units, manager.scope);
         let variable = |key: &str| {
             let values = values.iter().filter(|(name, _)| name == key);
             let variables = environment::assignments(values.map(|(_, value)| value.as_str()));
@@ -82,12 +83,12 @@ fn compiled_path(root: &Path) -> String {
 }
 
 /// Returns what the files say in `[Manager]`, in the order in which it applies. What can't be read says nothing.
-fn configured(root: &Path, scope: Scope) -> Vec<(String, String)> {
+fn configured(units: &UnitFiles, scope: Scope) -> Vec<(String, String)> {
     let conf = match scope {
         Scope::System => "system.conf",
         Scope::User => "user.conf",
     };
-    let on_disk = |path: &Path| root.join(path.strip_prefix("/").unwrap_or(path));
+    let on_disk = |path: &Path| units.root().join(path.strip_prefix("/").unwrap_or(path));
     let main = CONFIGURATION.iter().map(|directory| Path::new(directory).join(conf));
     let mut files: Vec<PathBuf> = main.filter(|path| on_disk(path).is_file()).take(1).collect();
     let mut fragments = BTreeMap::new();
@@ -105,7 +106,7 @@ fn configured(root: &Path, scope: Scope) -> Vec<(String, String)> {
     files.extend(fragments.into_values());
     let mut values = Vec::new();
     for path in files {
-        let bytes = fs::read(on_disk(&path)).unwrap_or_default();
+        let bytes = units.read(&path).unwrap_or_default();
         let assignments = lexer::parse(&bytes).assignments.into_iter();
         let manager = assignments.filter(|assignment| assignment.section == "Manager");
         values.extend(manager.map(|assignment| (assignment.key, assignment.value)));
@@ -129,7 +130,10 @@ mod tests {
                 "PATH" => Some(path.unwrap_or("/of/a/shell").into()),
                 _ => None,
             };
-            Defaults::read(directory.path(), &Manager::system(variable))
+            Defaults::read(
+                &UnitFiles::scan_directories(directory.path(), &[]),
+                &Manager::system(variable),
+            )
         };
         let write = |path: &str, text: &str| {
             let path = directory.path().join(&path[1..]);
@@ -169,6 +173,10 @@ mod tests {
         // The same name in /etc.
         write("/etc/systemd/system.conf.d/60-x.conf", "");
         assert_eq!(read(None).path, MERGED, "50-x.conf reset what came before");
+        write("/usr/share/x", "[Manager]\nDefaultEnvironment=PATH=/linked\n");
+        let link = directory.path().join("etc/systemd/system.conf.d/70-x.conf");
+        std::os::unix::fs::symlink("/usr/share/x", link).unwrap();
+        assert_eq!(read(None).path, "/linked", "links are followed below the root");
         fs::remove_file(directory.path().join("etc/systemd/system.conf")).unwrap();
         assert_eq!(read(None).own_path(), "/of/the/kernel");
         assert_eq!(read(Some("/given%")).path, "/given%%");

@@ -129,7 +129,7 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
         claimed: claims.keys().cloned().collect(),
         wholes: wholes.map(|(id, _)| id.clone()).collect(),
         manager: &inputs.manager,
-        defaults: Defaults::read(units.root(), &inputs.manager),
+        defaults: Defaults::read(units, &inputs.manager),
     };
     // Whole units may have one alias in common, so they know of each other; of all else nothing does.
     let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.into_iter().partition(|(id, _)| host.wholes.contains(id));
