@@ -128,6 +128,8 @@ impl Usage {
             .into_par_iter()
             .map(|pid| (pid, process::look(proc, pid, &places)))
             .collect();
+        let apps: BTreeSet<&AppName> = venvs.iter().map(|venv| venv.name().app()).collect();
+        let members = Members::of(layout, apps);
         for (pid, look) in found {
             match look {
                 process::Look::Gone => {}
@@ -135,13 +137,16 @@ impl Usage {
                 // Some sandboxes hide it even from root: it belongs to who made them, and runs from no venv of theirs.
                 process::Look::Blind(process) if pid == INIT => drop(processes.insert(pid, process)),
                 process::Look::Blind(process) => {
-                    usage.blind.push(format!("{} ({pid})", process.name));
+                    // A user's process that hides from that user has rights that he has not: it is (sd-pam), or an agent
+                    // with secrets. Only of a service of the app it would be odd.
+                    let of_app = members.apps_of(process.unit.as_deref()).next().is_some();
+                    if layout.scope() == Scope::System || of_app {
+                        usage.blind.push(format!("{} ({pid})", process.name));
+                    }
                     processes.insert(pid, process);
                 }
             }
         }
-        let apps: BTreeSet<&AppName> = venvs.iter().map(|venv| venv.name().app()).collect();
-        let members = Members::of(layout, apps);
         for (pid, process) in &processes {
             for (venv, by) in &process.traces {
                 usage.add(venv, (*pid, process), *by);
@@ -211,8 +216,8 @@ fn pids(proc: &Path, own: u32) -> Result<Vec<u32>, Error> {
     Ok(pids)
 }
 
-/// Returns whether a process is a user's, and lets him look into it: of one that holds a secret (prctl(2),
-/// `PR_SET_DUMPABLE`) the directory is root's, proc(5), and it is no service of an app.
+/// Returns whether a process is a user's: of one that holds a secret (prctl(2), `PR_SET_DUMPABLE`) the directory is
+/// root's, proc(5), and it is no service of an app.
 fn is_of(directory: &Path, user: u32) -> bool {
     fs::metadata(directory).is_ok_and(|metadata| metadata.uid() == user)
 }

@@ -138,7 +138,7 @@ fn script(run: &Run<'_>, mounted: &str) -> Vec<u8> {
     // What was bound before stays as it is.
     for (place, kept) in &all {
         if !KERNEL.iter().any(|kernel| place.starts_with(kernel)) {
-            script.read_only(place, *kept);
+            script.read_only_if_it_matters(place, *kept);
         }
     }
     let hidden = hidden(run);
@@ -251,6 +251,18 @@ impl Script {
         let words = [OsString::from("mount"), "--bind".into(), from.into(), place.into()];
         self.words(&words);
         self.0.extend_from_slice(b"|| refuse 'show something to the step'\n");
+    }
+
+    /// As [`Script::read_only`], but a file that can't be written to anyway, or a place that is hidden by another mount or
+    /// can't be reached, may stay as it is.
+    fn read_only_if_it_matters(&mut self, place: &Path, kept: MsFlags) {
+        self.0.extend_from_slice(b"if [ -d ");
+        self.words(&[place.into()]);
+        self.0.extend_from_slice(b" ] || [ -w ");
+        self.words(&[place.into()]);
+        self.0.extend_from_slice(b" ]; then\n");
+        self.read_only(place, kept);
+        self.0.extend_from_slice(b"fi\n");
     }
 
     /// Makes a mount read-only. Its other flags are named again: they are locked for who has no right over them, and a
