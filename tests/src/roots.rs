@@ -15,10 +15,11 @@ use crate::{Os, cache, host, tools::Tools};
 const RECIPE: &str = "1";
 
 /// What a small Debian server has, and what venvd meets on one. No recommends.
-const PACKAGES: [&str; 17] = [
+const PACKAGES: [&str; 18] = [
     "ca-certificates",
     "curl",
     "dbus",
+    "dbus-user-session",
     "iproute2",
     "less",
     "libpam-systemd",
