@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::command::{self, Command, CommandLine};
+use crate::lexer::LINE_LIMIT;
 
 /// Directories of programs that a bare name may stand for (`{/usr,/usr/local,}/{bin,sbin}`).
 const PROGRAM_DIRECTORIES: [&str; 6] = [
@@ -16,6 +17,9 @@ const PROGRAM_DIRECTORIES: [&str; 6] = [
     "/bin",
     "/sbin",
 ];
+
+/// Room for the key and `=` in front of a value.
+const LONGEST_KEY: usize = 64;
 
 /// Why a line is left as it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +39,9 @@ pub enum Refusal {
         /// Where in the value it is.
         at: usize,
     },
+    /// Systemd would take the line for too long, and lose it.
+    #[error("the line would be longer than systemd reads")]
+    TooLong,
     /// A path that would mean something else on a command line, or nothing.
     #[error("the path {path:?} is too long, or has characters that mean something on a command line")]
     Path {
@@ -51,7 +58,7 @@ impl Refusal {
             Self::Fault(fault) => fault.at..fault.end,
             Self::Shell { span } => span.clone(),
             Self::Backslash { at } => *at..at + 1,
-            Self::Path { .. } => 0..1,
+            Self::TooLong | Self::Path { .. } => 0..1,
         }
     }
 }
@@ -140,14 +147,18 @@ pub fn splice(
     spliced.push_str(value.get(copied..).unwrap_or_default());
     // Of the value as it is: where the backslash is in it is what its author wants to know.
     check_line(value)?;
+    check_line(&spliced)?;
     Ok(Some(spliced))
 }
 
 /// Checks that a value can be written on one line of a unit file and is read again as it is.
 ///
 /// # Errors
-/// When its last backslash would continue the line.
+/// When its last backslash would continue the line, or the line has more bytes than systemd reads with its key.
 pub fn check_line(value: &str) -> Result<(), Refusal> {
+    if value.len() + LONGEST_KEY >= LINE_LIMIT {
+        return Err(Refusal::TooLong);
+    }
     let backslashes = value.bytes().rev().take_while(|b| *b == b'\\').count();
     if backslashes % 2 == 1 {
         Err(Refusal::Backslash { at: value.len() - 1 })
@@ -227,6 +238,10 @@ mod tests {
     fn refuses_what_it_can_not_do() {
         assert_eq!(run("|nova-api x"), Err(Refusal::Shell { span: 0..9 }));
         assert_eq!(run("nova-api x\\"), Err(Refusal::Backslash { at: 10 }));
+        // Short enough as it is, and too long with the path in it.
+        let longest = format!("nova-api {}", "x".repeat(LINE_LIMIT - LONGEST_KEY - 10));
+        assert!(check_line(&longest).is_ok());
+        assert_eq!(run(&longest), Err(Refusal::TooLong));
         assert!(matches!(run("nova-api ; rel/x"), Err(Refusal::Fault(_))));
         for bad in ["", "bin/x", "/a b", "/a\"", "/a\\", "/a$b", "/a;", "/a/", "/ä"] {
             assert!(PlainPath::new(bad).is_err(), "{bad:?}");

@@ -37,7 +37,8 @@ pub(super) fn run(layout: &Layout, only: Option<&AppName>, json: bool) -> Result
         }
     }
     let status = Collector::new(layout, declared).collect(only)?;
-    output::show_lines(&status, json, text::lines)?;
+    let definitions = layout.definition_directories().last().cloned().unwrap_or_default();
+    output::show_lines(&status, json, |status| text::lines(status, &definitions))?;
     Ok(ExitCode::SUCCESS)
 }
 

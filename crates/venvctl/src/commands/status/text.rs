@@ -1,11 +1,13 @@
 //! The gist of it, for somebody at a terminal at three in the morning.
 
+use std::path::Path;
+
 use super::model::{AppStatus, Load, Problem, Severity, Status, UnitStatus, Why};
 use crate::output::table::table;
 use crate::output::{Line, Tone};
 
-/// Returns what to print.
-pub(super) fn lines(status: &Status) -> Vec<Line> {
+/// Returns what to print. `definitions` is where an app would be declared.
+pub(super) fn lines(status: &Status, definitions: &Path) -> Vec<Line> {
     let mut lines = Vec::new();
     if let Some(word) = &status.kernel_command_line {
         lines.push(Line::new(Tone::Note, format!("the kernel command line has {word}")));
@@ -14,9 +16,10 @@ pub(super) fn lines(status: &Status) -> Vec<Line> {
         lines.extend(problem_lines("", problem));
     }
     if status.apps.is_empty() {
-        lines.push(Line::plain(
-            "no app is defined; a definition is a file APP.toml in /etc/venvd/apps",
-        ));
+        lines.push(Line::plain(format!(
+            "no app is defined; a definition is a file APP.toml in {}",
+            definitions.display()
+        )));
     }
     for app in &status.apps {
         lines.extend(app_lines(app));

@@ -2,6 +2,8 @@ use super::*;
 use crate::commands::status::model::{Files, UnitStatus};
 use crate::systemd::UnitState;
 
+const DEFINITIONS: &str = "/etc/venvd/apps";
+
 fn app(enabled: Option<bool>, asked_for: Option<&str>, previous: Option<&str>) -> AppStatus {
     AppStatus {
         app: "nova".parse().unwrap(),
@@ -76,7 +78,10 @@ fn text(app: AppStatus) -> String {
         problems: Vec::new(),
         apps: vec![app],
     };
-    lines(&status).iter().map(|line| format!("{}\n", line.text)).collect()
+    lines(&status, Path::new(DEFINITIONS))
+        .iter()
+        .map(|line| format!("{}\n", line.text))
+        .collect()
 }
 
 #[test]
@@ -136,7 +141,7 @@ nova is on: 2 in force
         problems: Vec::new(),
         apps: Vec::new(),
     };
-    let lines = lines(&nothing);
+    let lines = lines(&nothing, Path::new(DEFINITIONS));
     assert_eq!(lines[0].text, "the kernel command line has venvd.enabled=0");
-    assert!(lines[1].text.starts_with("no app is defined"));
+    assert!(lines[1].text.ends_with("APP.toml in /etc/venvd/apps"));
 }
