@@ -105,8 +105,7 @@ fn unknown(layout: &Layout, app: &AppName) -> LoadError {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
-    let (merged, _) = merge_files::<RawSettings>(layout, &settings_files(layout)?)?;
-    let raw: RawSettings = from_merged(merged, &layout.settings())?;
+    let (raw, _) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &layout.settings())?;
     Ok(raw.into())
 }
 
@@ -153,8 +152,8 @@ pub fn accept(layout: &Layout, app: &AppName) -> Result<(), LoadError> {
     let files = definition_files(layout)?;
     let main = files.get(app.as_str()).ok_or_else(|| unknown(layout, app))?;
     // What is kept is what was found sound: the files are read once.
-    let (_, merged) = read_app(layout, app, main)?;
-    write_accepted(layout, app, &merged)
+    let (_, texts) = read_app(layout, app, main)?;
+    write_accepted(layout, app, &merged(&texts)?)
 }
 
 /// Reads the definition that was accepted last, if any: what goes on while the files themselves are broken.
@@ -207,7 +206,7 @@ fn read_accepted(layout: &Layout, app: &AppName) -> Result<Option<(PathBuf, Tabl
         return Ok(None);
     }
     let text = read_text(layout, &path)?;
-    let table = toml::from_str(&text).map_err(|error| Diagnostic::at(&path, &text, error.span(), error.message()))?;
+    let table = parse(&path, &text)?;
     Ok(Some((path, table)))
 }
 
@@ -218,18 +217,20 @@ fn write_accepted(layout: &Layout, app: &AppName, merged: &Table) -> Result<(), 
     Ok(())
 }
 
-/// Returns what a definition means, and all of its files merged, as written.
-fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<(App, Table), LoadError> {
+/// Returns what a definition means, and its files.
+fn read_app(layout: &Layout, app: &AppName, main: &Path) -> Result<(App, Vec<Source>), LoadError> {
     let fragment = |directory: &PathBuf| directory.join(format!("{app}.toml.d"));
     let directories: Vec<_> = layout.definition_directories().iter().map(fragment).collect();
     let mut files = vec![main.to_owned()];
     files.extend(fragments(layout, &directories)?);
-    let (merged, texts) = merge_files::<RawApp>(layout, &files)?;
-    let raw: RawApp = from_merged(merged.clone(), main)?;
-    raw.resolve(app.clone(), main.to_owned())
+    let (raw, texts) = read_merged::<RawApp>(layout, &files, main)?;
+    match raw
+        .resolve(app.clone(), main.to_owned())
         .and_then(|definition| definition.fit(layout.scope()))
-        .map(|definition| (definition, merged))
-        .map_err(|wrong| point_at(&texts, main, &wrong.key, &wrong.message).into())
+    {
+        Ok(definition) => Ok((definition, texts)),
+        Err(wrong) => Err(point_at(&texts, main, &wrong.key, &wrong.message).into()),
+    }
 }
 
 /// Returns the fragments of several directories: sorted by name, the later directory's file of a name wins.
@@ -275,26 +276,44 @@ fn is_masked(path: &Path) -> bool {
 /// The path of a file on the host, and its text.
 type Source = (PathBuf, String);
 
-/// Returns what merged files mean; `main` is named when they contradict each other.
-fn from_merged<T: DeserializeOwned>(merged: Table, main: &Path) -> Result<T, LoadError> {
-    merged.try_into().map_err(|error: toml::de::Error| {
-        Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message())).into()
-    })
-}
-
-/// Reads files that each are a valid `T`, and merges them, later ones over earlier ones, as they were written.
-fn merge_files<T: DeserializeOwned>(layout: &Layout, files: &[PathBuf]) -> Result<(Table, Vec<Source>), LoadError> {
-    let mut merged = Table::new();
+/// Reads files that each are a valid `T`, and returns what they mean together, later ones over earlier ones; `main` is
+/// named when they contradict each other.
+fn read_merged<T: DeserializeOwned>(
+    layout: &Layout,
+    files: &[PathBuf],
+    main: &Path,
+) -> Result<(T, Vec<Source>), LoadError> {
     let mut texts = Vec::new();
+    let mut last = None;
     for path in files {
         let text = read_text(layout, path)?;
-        let invalid = |error: &toml::de::Error| Diagnostic::at(path, &text, error.span(), error.message());
-        // First by itself, so that the error has a line of this file.
-        toml::from_str::<T>(&text).map_err(|error| invalid(&error))?;
-        merge(&mut merged, toml::from_str(&text).map_err(|error| invalid(&error))?);
+        // Each by itself, so that an error has a line of this file.
+        last = Some(parse::<T>(path, &text)?);
         texts.push((path.clone(), text));
     }
-    Ok((merged, texts))
+    match last {
+        // Most often there is but one, and generators delay the boot.
+        Some(only) if texts.len() == 1 => Ok((only, texts)),
+        _ => {
+            let together = merged(&texts)?.try_into().map_err(|error: toml::de::Error| {
+                Diagnostic::of_file(main, format!("merged with its fragments: {}", error.message()))
+            })?;
+            Ok((together, texts))
+        }
+    }
+}
+
+/// Merges files, later ones over earlier ones, as they were written.
+fn merged(texts: &[Source]) -> Result<Table, LoadError> {
+    let mut merged = Table::new();
+    for (path, text) in texts {
+        merge(&mut merged, parse(path, text)?);
+    }
+    Ok(merged)
+}
+
+fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LoadError> {
+    toml::from_str(text).map_err(|error| Diagnostic::at(path, text, error.span(), error.message()).into())
 }
 
 fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
