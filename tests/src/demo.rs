@@ -17,7 +17,11 @@ pub const ROOTWRAP: &str = "/etc/demo/rootwrap.conf";
 pub const ROOTWRAP_TEXT: &str =
     "[DEFAULT]\nfilters_path=/etc/demo/rootwrap.d\nexec_dirs=/sbin,/usr/sbin,/bin,/usr/bin\n";
 
-const PACKAGED: &str = "[Service]
+/// Tests restart it more often than a service should be.
+const PACKAGED: &str = "[Unit]
+StartLimitIntervalSec=0
+
+[Service]
 Type=exec
 User=demo
 ExecStart=/usr/bin/python3 -c \"import time; time.sleep(1000000)\"
