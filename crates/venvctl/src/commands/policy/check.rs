@@ -95,12 +95,6 @@ fn text(checked: &Checked) -> String {
             text.push_str(&format!("  {sign} {}\n", finding.message.replace('\n', "\n    ")));
         }
     }
-    for trouble in &checked.broken {
-        text.push_str(&format!(
-            "{}\n  x {}\n",
-            trouble.app,
-            trouble.message.replace('\n', "\n    ")
-        ));
-    }
+    text.extend(checked.broken.iter().map(|trouble| trouble.text('x')));
     text
 }

@@ -65,6 +65,11 @@ struct Trouble {
 }
 
 impl Trouble {
+    /// Returns what to print of an app of which there is nothing else to show; `sign` marks the message.
+    fn text(&self, sign: char) -> String {
+        format!("{}\n  {sign} {}\n", self.app, self.message.replace('\n', "\n    "))
+    }
+
     fn new(app: &AppName, failure: Failure) -> Self {
         Self {
             app: app.clone(),

@@ -157,12 +157,6 @@ fn text(shown: &Shown) -> String {
             text.push_str(&format!("  ! {}\n", refused.message.replace('\n', "\n    ")));
         }
     }
-    for trouble in &shown.broken {
-        text.push_str(&format!(
-            "{}\n  ! {}\n",
-            trouble.app,
-            trouble.message.replace('\n', "\n    ")
-        ));
-    }
+    text.extend(shown.broken.iter().map(|trouble| trouble.text('!')));
     text
 }
