@@ -168,6 +168,12 @@ pub(crate) enum Command {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
         venv: VenvName,
+        /// End the sudo rights of the venv before first: with the units stopped, before the new ones begin
+        ///
+        /// Else both venvs have rights from before the restart until the old one's processes are gone, at most for
+        /// `policy-grace` of the settings.
+        #[arg(long)]
+        revoke: bool,
     },
     /// Put the venv back in force that was there before
     ///

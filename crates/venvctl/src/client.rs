@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use venvd_app::{AppName, Scope, VenvName};
 use venvd_bus::{JobReport, ManagerProxy, job_id};
-use zbus::OwnedObjectPath;
+use zbus::{OwnedObjectPath, Variant};
 
 use crate::failure::Failure;
 
@@ -16,7 +16,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What venvd is asked for.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Activate(VenvName),
+    Activate { venv: VenvName, revoke: bool },
     Rollback(AppName),
     Enable(AppName),
     Disable(AppName),
@@ -100,9 +100,10 @@ pub(crate) async fn bus(scope: Scope) -> zbus::Result<zbus::Connection> {
 
 async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<OwnedObjectPath> {
     match request {
-        Request::Activate(venv) => {
+        Request::Activate { venv, revoke } => {
+            let options = HashMap::from([("revoke", Variant::from(*revoke))]);
             manager
-                .activate(venv.app().as_str(), venv.tag().as_str(), HashMap::new())
+                .activate(venv.app().as_str(), venv.tag().as_str(), options)
                 .await
         }
         Request::Rollback(app) => manager.rollback(app.as_str()).await,

@@ -16,7 +16,7 @@ use venvd_fs::{IoContext, report};
 use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::log;
-use crate::machine::{Event, Failure};
+use crate::machine::{Event, Failure, OldRights};
 use crate::request::{Ask, Request};
 use crate::transaction::Transaction;
 use crate::units::Units;
@@ -88,6 +88,7 @@ impl<U: Units, A: Announce> Actor<U, A> {
                 ask: Ask::Follow(target),
                 cause,
                 caller_uid: None,
+                old_rights: OldRights::UntilGone,
             };
             let id = self.desk.number(&request);
             self.work(id, &request).await;

@@ -15,6 +15,7 @@ use crate::actor::Actor;
 use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::host::Host;
+use crate::leaving;
 use crate::policies;
 use crate::service::{Bus, Manager};
 use crate::systemd::{CALL_TIMEOUT, Systemd};
@@ -63,12 +64,15 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         announce: Bus(connection),
     };
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
+    let leaving = Notify::new();
     let work = async {
         actor.resume().await;
         late_policies(layout).await;
         actor.follow(Cause::Boot).await;
         loop {
             status(&[NotifyState::Status("waiting for flips and requests")]);
+            // What was done just now may have left rights that are to end.
+            leaving.notify_one();
             tokio::select! {
                 request = requests.recv() => match request {
                     Some((id, request)) => {
@@ -84,6 +88,7 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     tokio::select! {
         result = work => result,
         // What is open is in the journal, and the next venvd goes on with it.
+        never = leaving::watch(layout, &leaving) => match never {},
         () = lost.wait() => bail!("the connection to the bus is lost"),
     }
 }

@@ -92,6 +92,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::machine::OldRights;
     use crate::request::Ask;
     use crate::transaction::tests::example;
     use venvd_app::Layout;
@@ -109,6 +110,7 @@ mod tests {
             ask: Ask::Rollback,
             cause: Cause::Rollback,
             caller_uid: Some(0),
+            old_rights: OldRights::UntilGone,
         };
         assert_eq!(desk.submit(request.clone()), Some(42));
         assert_eq!(requests.try_recv().unwrap(), (42, request.clone()));

@@ -14,7 +14,7 @@ use venvd_core::preflight::{self, PreflightError};
 use venvd_fs::{atomic, report};
 use venvd_policy::Edited;
 
-use crate::machine::{Admit, Failure, Side};
+use crate::machine::{Failure, Side};
 use crate::transaction::Transaction;
 
 impl From<venvd_fs::Error> for Failure {
@@ -257,38 +257,6 @@ impl Host {
     /// Takes that mark away.
     pub(crate) fn clear_pending(&self, app: &AppName) -> Result<(), Failure> {
         atomic::remove(&self.layout.pending(app))?;
-        Ok(())
-    }
-
-    /// Writes sudoers and rootwrap.conf. The old venv comes first: it is what runs until the restart.
-    pub(crate) fn write_policies(&self, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
-        if !self.layout.has_policies() {
-            return Ok(());
-        }
-        let (app, on) = self.app_in_force(&transaction.app)?;
-        let admitted: Vec<VenvPath> = match admit {
-            Admit::None => Vec::new(),
-            // Before it is enabled, an app has no old rules that running units would need.
-            Admit::Both => {
-                let runs = transaction.from.clone().filter(|_| transaction.case.enabled);
-                let runs = runs.and_then(|from| what_runs(&self.layout, from));
-                let new = transaction.to.iter().filter(|to| runs.as_ref() != Some(to));
-                runs.iter().chain(new).cloned().collect()
-            }
-            Admit::InForce if !(on.enabled && on.admitted) => Vec::new(),
-            // Not the committed one, where its interpreter has gone: the same that the generator writes into the units.
-            Admit::InForce => in_force::of_links(&self.layout, &app.name)?.venv.into_iter().collect(),
-        };
-        if admitted.is_empty() {
-            match venvd_policy::remove(&self.layout, &app) {
-                // It must be possible to turn an app off, whatever became of its rootwrap.conf; said at the end.
-                Err(venvd_policy::Error::LeftBehind { .. }) if admit == Admit::None => {}
-                result => drop(result?),
-            }
-        } else {
-            // Preflight refused what was edited before; what is edited meanwhile must not stop the way back.
-            venvd_policy::write(&self.layout, &app, &admitted, Edited::SetAside)?;
-        }
         Ok(())
     }
 }

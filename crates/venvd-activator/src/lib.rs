@@ -6,13 +6,16 @@
 //! - `watch`, `service`, `desk`, `request`: where requests come from
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
+//! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
 
 mod actor;
+mod admit;
 mod daemon;
 mod desk;
 mod driver;
 mod host;
+mod leaving;
 mod log;
 pub mod machine;
 mod policies;

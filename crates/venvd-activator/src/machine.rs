@@ -33,6 +33,9 @@ pub struct Case {
     pub rollback: Rollback,
     /// How long the units may take until they are healthy.
     pub timeout: Duration,
+    /// What becomes of the rights of the venv before.
+    #[serde(default)]
+    pub old_rights: OldRights,
 }
 
 /// What the journals of older versions mean.
@@ -50,6 +53,17 @@ pub enum Rollback {
     Never,
 }
 
+/// What becomes of the rights of the venv that was in force.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OldRights {
+    /// They last until no process of a unit runs it any more: no service meets a moment without its rights.
+    #[default]
+    UntilGone,
+    /// They end before the new ones begin, with the units stopped: `--revoke`.
+    Revoked,
+}
+
 /// One of the two sides of a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,12 +78,18 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Admit {
-    /// The old and the new one.
+    /// The old one, which runs, and behind it the new one.
     Both,
+    /// The new one, which is about to start, and behind it the old one.
+    Turned,
+    /// The new one alone.
+    New,
     /// None, as for an app that is off.
     None,
-    /// What the committed link names, if the app is on.
+    /// What is in force, if the app is on; behind it what earlier activations still left to its processes.
     InForce,
+    /// The same, and the old one as long as it has processes.
+    Leaving,
 }
 
 /// One thing to do. Each can be done twice.
@@ -279,12 +299,14 @@ impl State {
             Phase::Forward(effect) => match effect {
                 Effect::Check | Effect::SetActive(_) => Stage::Preflight,
                 Effect::Capture | Effect::MarkPending => Stage::Pending,
-                Effect::WritePolicies(Admit::InForce) | Effect::SetPrevious | Effect::ClearPending => Stage::Finishing,
+                Effect::WritePolicies(Admit::InForce | Admit::Leaving) | Effect::SetPrevious | Effect::ClearPending => {
+                    Stage::Finishing
+                }
+                Effect::WritePolicies(Admit::Turned) | Effect::RestartUnits | Effect::StartUnits => Stage::Restarting,
                 Effect::WritePolicies(_) => Stage::Policy,
                 Effect::StopUnits => Stage::Stopping,
                 Effect::SetSwitch(_) | Effect::SetCommitted(_) => Stage::Committing,
                 Effect::Reload => Stage::Reloading,
-                Effect::RestartUnits | Effect::StartUnits => Stage::Restarting,
                 Effect::Settle(_) => Stage::Settling,
             },
         }
@@ -401,40 +423,49 @@ fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
         Kind::Disable => case.enabled && case.from,
     };
     let in_force_after = in_force_after && case.admitted;
-    if case.kind != Kind::Disable && case.to {
-        effects.push(Effect::SetActive(Side::New));
-    }
+    let asks = case.kind != Kind::Disable && case.to;
+    // One venv hands over to another, with processes of both for a while.
+    let overlaps =
+        in_force_after && case.kind == Kind::Activate && case.from && case.old_rights == OldRights::UntilGone;
+    // Stopped before the policy changes; else around the restart.
+    let stops_early = captured != Captured::Nothing
+        && (case.kind == Kind::Disable || case.kind == Kind::Activate && case.old_rights == OldRights::Revoked);
+    effects.extend(asks.then_some(Effect::SetActive(Side::New)));
     if in_force_after {
         effects.extend([Effect::Capture, Effect::MarkPending]);
-        effects.extend(match (case.kind, captured) {
-            (Kind::Disable, Captured::Nothing) => vec![Effect::WritePolicies(Admit::None)],
-            (Kind::Disable, _) => vec![Effect::StopUnits, Effect::WritePolicies(Admit::None)],
-            _ => vec![Effect::WritePolicies(Admit::Both)],
-        });
+        effects.extend(stops_early.then_some(Effect::StopUnits));
+        effects.push(Effect::WritePolicies(match case.kind {
+            Kind::Disable => Admit::None,
+            _ if overlaps => Admit::Both,
+            _ => Admit::New,
+        }));
     }
     effects.extend(match (case.kind, case.enabled) {
         (Kind::Enable, false) | (Kind::Disable, true) => Some(Effect::SetSwitch(Side::New)),
         _ => None,
     });
-    if case.kind != Kind::Disable && case.to && !case.same {
-        effects.push(Effect::SetCommitted(Side::New));
-    }
+    effects.extend((asks && !case.same).then_some(Effect::SetCommitted(Side::New)));
     if in_force_after {
         effects.push(Effect::Reload);
-        effects.extend(match (case.kind, captured) {
-            (_, Captured::Nothing) => vec![],
-            (Kind::Disable, _) => vec![Effect::StartUnits, Effect::Settle(Side::New)],
-            (_, Captured::Running) => vec![Effect::RestartUnits, Effect::Settle(Side::New)],
-            (_, Captured::Mixed) => vec![Effect::StopUnits, Effect::StartUnits, Effect::Settle(Side::New)],
-        });
+        let turned = overlaps.then_some(Effect::WritePolicies(Admit::Turned));
+        match captured {
+            Captured::Nothing => {}
+            _ if stops_early => effects.push(Effect::StartUnits),
+            Captured::Running => effects.extend(turned.into_iter().chain([Effect::RestartUnits])),
+            Captured::Mixed => {
+                effects.push(Effect::StopUnits);
+                effects.extend(turned.into_iter().chain([Effect::StartUnits]));
+            }
+        }
+        effects.extend((captured != Captured::Nothing).then_some(Effect::Settle(Side::New)));
     }
-    if case.kind != Kind::Disable && case.from && case.to && !case.same {
-        effects.push(Effect::SetPrevious);
-    }
-    effects.push(Effect::WritePolicies(Admit::InForce));
-    if in_force_after {
-        effects.push(Effect::ClearPending);
-    }
+    effects.extend((asks && case.from && !case.same).then_some(Effect::SetPrevious));
+    effects.push(Effect::WritePolicies(if overlaps {
+        Admit::Leaving
+    } else {
+        Admit::InForce
+    }));
+    effects.extend(in_force_after.then_some(Effect::ClearPending));
     effects
 }
 
@@ -506,7 +537,10 @@ fn changes_nothing(effect: Effect) -> bool {
 /// The last steps, when the units are already healthy.
 fn is_closing(effect: Effect) -> bool {
     use Effect::{ClearPending, SetPrevious, WritePolicies};
-    matches!(effect, SetPrevious | WritePolicies(Admit::InForce) | ClearPending)
+    matches!(
+        effect,
+        SetPrevious | WritePolicies(Admit::InForce | Admit::Leaving) | ClearPending
+    )
 }
 
 fn stays(case: &Case, failed_at: Effect) -> bool {

@@ -15,7 +15,7 @@ use venvd_app::links::{LinkError, VenvPath};
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout};
 use venvd_fs::report;
-use venvd_policy::Edited;
+use venvd_policy::{Edited, leaving};
 
 /// Lets the policies of all apps follow what is in force.
 ///
@@ -68,7 +68,7 @@ fn accepted(layout: &Layout, broken: BTreeMap<AppName, search::LoadError>) -> im
 /// Returns the venvs that an app's policies are to admit.
 fn admitted(layout: &Layout, app: &App, switches: &Switches) -> Result<Vec<VenvPath>, String> {
     match in_force::of_app(layout, app, switches) {
-        Ok(in_force) => Ok(in_force.venv.into_iter().collect()),
+        Ok(in_force) => leaving::admitted(layout, &app.name, in_force.venv).map_err(|error| report(&error)),
         // The generator leaves its units to the distribution, so no rights may be left to a venv.
         Err(error @ LinkError::Foreign { .. }) => {
             tracing::error!(venvd_app = %app.name, "{}", report(&error));
@@ -80,7 +80,7 @@ fn admitted(layout: &Layout, app: &App, switches: &Switches) -> Result<Vec<VenvP
 
 fn one(layout: &Layout, app: &App, venvs: &[VenvPath]) -> Result<(), String> {
     let name = &app.name;
-    if let [venv] = venvs {
+    if let [venv, ..] = venvs {
         // Who goes on with the activation decides; until then the units wait for that, or run as they do.
         if fs::symlink_metadata(layout.pending(name)).is_ok() {
             return Ok(());

@@ -9,8 +9,8 @@ use venvd_app::{AppName, Tag, VenvName};
 use venvd_bus::{Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
 
-use crate::host::{Host, On};
-use crate::machine::{Case, Failure, Rollback, State};
+use crate::host::{Host, On, what_runs};
+use crate::machine::{Case, Failure, OldRights, Rollback, State};
 use crate::transaction::{Transaction, boot_id, now};
 
 /// What was asked for, by whom.
@@ -20,6 +20,7 @@ pub(crate) struct Request {
     pub(crate) ask: Ask,
     pub(crate) cause: Cause,
     pub(crate) caller_uid: Option<u32>,
+    pub(crate) old_rights: OldRights,
 }
 
 /// What was asked for.
@@ -112,6 +113,7 @@ impl Request {
                 Rollback::Never
             },
             timeout: health.timeout.max(Duration::from_millis(1)),
+            old_rights: self.old_rights,
         };
         let transaction = Transaction {
             id,
@@ -121,6 +123,11 @@ impl Request {
             caller_uid: self.caller_uid,
             case,
             state: State::default(),
+            // Of an app that is off no unit needs any rights.
+            outgoing: from
+                .clone()
+                .filter(|_| on.enabled)
+                .and_then(|from| what_runs(host.layout(), from)),
             from,
             to,
             asked: match &self.ask {
@@ -190,6 +197,7 @@ mod tests {
             ask,
             cause: Cause::Dbus,
             caller_uid: Some(0),
+            old_rights: OldRights::UntilGone,
         }
     }
 

@@ -20,6 +20,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 
 use crate::actor::Announce;
 use crate::desk::Desk;
+use crate::machine::OldRights;
 use crate::request::{Ask, Request};
 
 /// The object at `/org/venvd1`.
@@ -42,7 +43,11 @@ impl Manager {
     }
 
     /// Takes a request of this caller, if he may: without polkit, root alone, and for a user's venvs that user.
-    async fn submit(&self, header: &Header<'_>, (app, ask, cause): (&str, Ask, Cause)) -> fdo::Result<OwnedObjectPath> {
+    async fn submit(
+        &self,
+        header: &Header<'_>,
+        (app, ask, options): (&str, Ask, Options),
+    ) -> fdo::Result<OwnedObjectPath> {
         let caller_uid = self.caller(header).await?;
         if !self.owners.admit(caller_uid) {
             return Err(fdo::Error::AccessDenied(
@@ -52,8 +57,9 @@ impl Manager {
         let request = Request {
             app: app.parse::<AppName>().map_err(invalid)?,
             ask,
-            cause,
+            cause: options.cause,
             caller_uid: Some(caller_uid),
+            old_rights: options.old_rights,
         };
         let id = self
             .desk
@@ -76,7 +82,8 @@ impl Manager {
 // The comments on methods are part of the introspection data.
 #[interface(name = "org.venvd1.Manager")]
 impl Manager {
-    /// Asks for the venv `app:tag` to be in force. Option `cause` (string): `dbus` or `apply`.
+    /// Asks for the venv `app:tag` to be in force. Options: `cause` (string), `dbus` or `apply`; `revoke` (boolean),
+    /// whether the rights of the venv before end first, with its units stopped.
     #[zbus(out_args("job"))]
     async fn activate(
         &self,
@@ -86,26 +93,28 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> fdo::Result<OwnedObjectPath> {
         let tag = tag.parse::<Tag>().map_err(invalid)?;
-        let cause = cause_of(&options)?;
-        self.submit(&header, (app, Ask::Activate(tag), cause)).await
+        let options = Options::parse(&options)?;
+        self.submit(&header, (app, Ask::Activate(tag), options)).await
     }
 
     /// Asks for the venv that was in force before.
     #[zbus(out_args("job"))]
     async fn rollback(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Rollback, Cause::Rollback)).await
+        self.submit(&header, (app, Ask::Rollback, Options::of(Cause::Rollback)))
+            .await
     }
 
     /// Makes units, sudoers and rootwrap of an app follow its venv.
     #[zbus(out_args("job"))]
     async fn enable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Enable, Cause::Dbus)).await
+        self.submit(&header, (app, Ask::Enable, Options::of(Cause::Dbus))).await
     }
 
     /// Puts units, sudoers and rootwrap of an app back to what the distribution made them.
     #[zbus(out_args("job"))]
     async fn disable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Disable, Cause::Dbus)).await
+        self.submit(&header, (app, Ask::Disable, Options::of(Cause::Dbus)))
+            .await
     }
 
     /// Returns how a job is, or how it ended, as JSON.
@@ -160,17 +169,40 @@ impl Announce for Bus {
     }
 }
 
-fn cause_of(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Cause> {
-    let mut cause = Cause::Dbus;
-    for (option, value) in options {
-        match (option.as_str(), <&str>::try_from(&**value)) {
-            ("cause", Ok("dbus")) => cause = Cause::Dbus,
-            ("cause", Ok("apply")) => cause = Cause::Apply,
-            ("cause", _) => return Err(invalid("the option cause is \"dbus\" or \"apply\"")),
-            _ => return Err(invalid(format!("there is no option {option:?}"))),
+/// How something is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Options {
+    cause: Cause,
+    old_rights: OldRights,
+}
+
+impl Options {
+    fn of(cause: Cause) -> Self {
+        Self {
+            cause,
+            old_rights: OldRights::UntilGone,
         }
     }
-    Ok(cause)
+
+    fn parse(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Self> {
+        let mut parsed = Self::of(Cause::Dbus);
+        for (option, value) in options {
+            match option.as_str() {
+                "cause" => match <&str>::try_from(&**value) {
+                    Ok("dbus") => parsed.cause = Cause::Dbus,
+                    Ok("apply") => parsed.cause = Cause::Apply,
+                    _ => return Err(invalid("the option cause is \"dbus\" or \"apply\"")),
+                },
+                "revoke" => match bool::try_from(&**value) {
+                    Ok(true) => parsed.old_rights = OldRights::Revoked,
+                    Ok(false) => parsed.old_rights = OldRights::UntilGone,
+                    Err(_) => return Err(invalid("the option revoke is a boolean")),
+                },
+                _ => return Err(invalid(format!("there is no option {option:?}"))),
+            }
+        }
+        Ok(parsed)
+    }
 }
 
 fn invalid(error: impl ToString) -> fdo::Error {
@@ -185,14 +217,21 @@ mod tests {
     #[test]
     fn options_are_known_or_refused() {
         let options = |key: &str, value: Variant<'_>| HashMap::from([(key.to_owned(), value.try_to_owned().unwrap())]);
-        assert_eq!(cause_of(&HashMap::new()).unwrap(), Cause::Dbus);
-        assert_eq!(cause_of(&options("cause", "apply".into())).unwrap(), Cause::Apply);
+        let parse = Options::parse;
+        assert_eq!(parse(&HashMap::new()).unwrap(), Options::of(Cause::Dbus));
+        assert_eq!(
+            parse(&options("cause", "apply".into())).unwrap(),
+            Options::of(Cause::Apply)
+        );
+        let revoked = parse(&options("revoke", true.into())).unwrap();
+        assert_eq!(revoked.old_rights, OldRights::Revoked);
         for bad in [
+            options("revoke", "yes".into()),
             options("cause", "boot".into()),
             options("cause", 1u32.into()),
             options("force", true.into()),
         ] {
-            assert!(matches!(cause_of(&bad), Err(fdo::Error::InvalidArgs(_))), "{bad:?}");
+            assert!(matches!(parse(&bad), Err(fdo::Error::InvalidArgs(_))), "{bad:?}");
         }
     }
 }

@@ -37,6 +37,9 @@ pub struct Transaction {
     /// The venv in force before.
     #[serde(with = "venv_path")]
     pub from: Option<VenvPath>,
+    /// The venv that units ran from, and whose rights they need until they end: `from`, or what stood in for it.
+    #[serde(with = "venv_path", default)]
+    pub outgoing: Option<VenvPath>,
     /// The venv asked for.
     #[serde(with = "venv_path")]
     pub to: Option<VenvPath>,
@@ -214,8 +217,8 @@ impl Journal {
             Ok(transaction) => transaction,
             Err(source) => return Err(JournalError::Unreadable { path, source }),
         };
-        let mut venvs = transaction.from.iter().chain(&transaction.to);
-        if venvs.any(|venv| !venv.is_of(&self.layout)) {
+        let venvs = [&transaction.from, &transaction.outgoing, &transaction.to];
+        if venvs.into_iter().flatten().any(|venv| !venv.is_of(&self.layout)) {
             return Err(JournalError::Foreign { path });
         }
         Ok(Some(transaction))
@@ -311,7 +314,7 @@ mod venv_path {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::{Event, Failure, Rollback, step};
+    use crate::machine::{Event, Failure, OldRights, Rollback, step};
     use venvd_bus::Code;
     use venvd_fs::Root;
 
@@ -331,9 +334,11 @@ pub(crate) mod tests {
                 same: false,
                 rollback: Rollback::Automatic,
                 timeout: Duration::from_secs(120),
+                old_rights: OldRights::UntilGone,
             },
             state: State::default(),
             from: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
+            outgoing: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
             to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
             asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
             switch: Some("enabled = true\n".to_owned()),

@@ -223,6 +223,18 @@ impl Layout {
         self.runtime(format!("{app}.lock"))
     }
 
+    /// Returns the directory of what says which venvs keep rights although they are not in force any more.
+    #[must_use]
+    pub fn leaving_venvs(&self) -> PathBuf {
+        self.runtime("leaving")
+    }
+
+    /// Returns the file that says so for an app.
+    #[must_use]
+    pub fn leaving(&self, app: &AppName) -> PathBuf {
+        self.leaving_venvs().join(format!("{app}.json"))
+    }
+
     /// Returns the lock file for whoever adds or removes venvs. No app name begins with an underscore.
     #[must_use]
     pub fn store_lock(&self) -> PathBuf {
@@ -278,6 +290,7 @@ mod tests {
                 layout.staging(),
                 layout.transactions(),
                 layout.app_lock(&app),
+                layout.leaving(&app),
                 layout.runtime_units(),
                 layout.generated(),
             ]
@@ -296,6 +309,7 @@ mod tests {
                 "/r/var/lib/venvd/staging",
                 "/r/var/lib/venvd/transactions",
                 "/r/run/venvd/nova.lock",
+                "/r/run/venvd/leaving/nova.json",
                 "/r/run/systemd/system",
                 "/r/run/systemd/generator",
             ]
@@ -313,6 +327,7 @@ mod tests {
                 "/r/home/alice/.local/share/venvd/staging",
                 "/r/home/alice/.local/share/venvd/transactions",
                 "/r/run/user/1000/venvd/nova.lock",
+                "/r/run/user/1000/venvd/leaving/nova.json",
                 "/r/run/user/1000/systemd/user",
                 "/r/run/user/1000/systemd/generator",
             ]

@@ -1,5 +1,7 @@
 //! Global settings: `/etc/venvd/venvd.toml` and what `venvd.toml.d/*.toml` merge over it.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use crate::later::Later;
@@ -15,10 +17,15 @@ pub struct Settings {
     pub deployment: Option<Tag>,
     /// How many of an app's newest venvs `gc` keeps in any case.
     pub keep: u32,
+    /// How long after a restart the rights of the venv before may last, while units' processes still run it.
+    pub policy_grace: Duration,
 }
 
 /// The one in force, the one before, and the one that comes next.
 const KEEP: u32 = 3;
+
+/// Longer than what a service takes to stop in good order; and `oslo.rootwrap` keeps its daemon for as long.
+const POLICY_GRACE: Duration = Duration::from_secs(600);
 
 impl Default for Settings {
     fn default() -> Self {
@@ -26,6 +33,7 @@ impl Default for Settings {
             enabled: true,
             deployment: None,
             keep: KEEP,
+            policy_grace: POLICY_GRACE,
         }
     }
 }
@@ -37,7 +45,7 @@ pub(crate) struct RawSettings {
     enabled: Option<bool>,
     deployment: Option<Tag>,
     keep: Option<u32>,
-    policy_grace: Option<Later<Span>>,
+    policy_grace: Option<Span>,
     registry: Option<Later<String>>,
     trust: Option<Later<AbsolutePath>>,
 }
@@ -48,6 +56,7 @@ impl From<RawSettings> for Settings {
             enabled: raw.enabled.unwrap_or(true),
             deployment: raw.deployment,
             keep: raw.keep.unwrap_or(KEEP),
+            policy_grace: raw.policy_grace.map_or(POLICY_GRACE, |grace| *grace),
         }
     }
 }

@@ -104,6 +104,7 @@ pub struct Usage {
     pub blind: Vec<String>,
     /// Apps whose units are not known, since their definition can't be read, and why.
     pub unknown: BTreeMap<AppName, String>,
+    members: Members,
 }
 
 impl Usage {
@@ -157,7 +158,8 @@ impl Usage {
                 }
             }
         }
-        usage.unknown = members.unknown;
+        usage.unknown.clone_from(&members.unknown);
+        usage.members = members;
         Ok(usage)
     }
 
@@ -165,6 +167,16 @@ impl Usage {
     #[must_use]
     pub fn of(&self, venv: &VenvPath) -> &[Use] {
         self.by_venv.get(venv).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns those that run from a venv in a unit of its app: not who merely works in it or has a file of it open.
+    pub fn members_of<'a>(&'a self, venv: &'a VenvPath) -> impl Iterator<Item = &'a Use> {
+        let app = venv.name().app();
+        let is_member = move |used: &&Use| {
+            let runs = !matches!(used.by, Trace::OpenFile | Trace::WorkingDirectory);
+            runs && self.members.apps_of(used.unit.as_deref()).any(|name| name == app)
+        };
+        self.of(venv).iter().filter(is_member)
     }
 
     fn add(&mut self, venv: &VenvPath, (pid, process): (u32, &Process), by: Trace) {

@@ -288,6 +288,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// What says which venvs still are admitted is not what venvd writes.
+    #[error("{path:?} does not say which venvs keep their rights for a while ({reason}); remove it, and they end now")]
+    Leaving {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// After a failure, an earlier file could not be put back.
     #[error("{path:?} could not be put back ({undo}) after: {failure}; the policy is half the new one: look at it")]
     HalfWritten {
@@ -325,6 +333,7 @@ impl Error {
             | Self::Invalid { .. } => "policy-invalid",
             Self::NotInForce { .. } => "policy-not-in-force",
             Self::Conflict { .. } => "policy-conflict",
+            Self::Leaving { .. } => "policy-leaving",
             Self::HalfWritten { .. } => "policy-half-written",
             Self::LeftBehind { .. } => "policy-left-behind",
         }

@@ -7,6 +7,7 @@
 //! are both in one, under the lock.
 //!
 //! - [`sudoers`]: what is written below `/etc/sudoers.d`, and what the installed sudo makes of it.
+//! - [`leaving`]: what still is admitted of venvs that are in force no more.
 //! - [`check`]: what is wrong around a policy that can be written.
 //! - [`rootwrap`]: the `exec_dirs` line of a `rootwrap.conf`, and who else could write what rootwrap believes.
 
@@ -14,6 +15,7 @@ mod adopt;
 mod apply;
 pub mod check;
 mod error;
+pub mod leaving;
 mod place;
 mod plan;
 pub mod rootwrap;

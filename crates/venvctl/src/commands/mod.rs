@@ -92,7 +92,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Activate { venv } => Request::Activate(venv),
+        Command::Activate { venv, revoke } => Request::Activate { venv, revoke },
         Command::Rollback { app } => Request::Rollback(app),
         Command::Enable { app } => Request::Enable(app),
         Command::Disable { app } => Request::Disable(app),

@@ -22,12 +22,13 @@ struct State {
 /// Changes links or switch below the root.
 pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<ExitCode, Failure> {
     let name = match request {
-        Request::Activate(venv) => venv.app(),
+        Request::Activate { venv, .. } => venv.app(),
         Request::Rollback(app) | Request::Enable(app) | Request::Disable(app) => app,
     };
     let app = search::load_app(layout, name)?;
     match request {
-        Request::Activate(venv) => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
+        // Nobody runs there whose rights could end.
+        Request::Activate { venv, .. } => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
         Request::Rollback(_) => {
             let previous = links::read(layout, Link::Previous, name)?.ok_or_else(|| {
                 Failure::refused(

@@ -6,6 +6,7 @@ use venvd_bus::{Cause, JobReport, Outcome};
 use venvd_fs::atomic;
 
 use super::*;
+use crate::machine::OldRights;
 use crate::request::{Ask, Request};
 use crate::testing::{DEFINITION, DISTRIBUTION, Place, Simulated};
 
@@ -15,6 +16,7 @@ fn request(ask: Ask) -> Request {
         ask,
         cause: Cause::Dbus,
         caller_uid: Some(0),
+        old_rights: OldRights::UntilGone,
     }
 }
 

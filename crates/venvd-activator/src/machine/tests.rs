@@ -13,6 +13,7 @@ fn case(kind: Kind) -> Case {
         same: false,
         rollback: Rollback::Automatic,
         timeout: Duration::from_secs(10),
+        old_rights: OldRights::UntilGone,
     }
 }
 
@@ -41,7 +42,7 @@ fn outcome(case: &Case, captured: Captured, broken: &[Effect]) -> (Vec<Effect>, 
     (seen, state.outcome().unwrap())
 }
 
-const FORWARD: [Effect; 12] = [
+const FORWARD: [Effect; 13] = [
     Check,
     SetActive(Side::New),
     Capture,
@@ -49,10 +50,11 @@ const FORWARD: [Effect; 12] = [
     WritePolicies(Admit::Both),
     SetCommitted(Side::New),
     Reload,
+    WritePolicies(Admit::Turned),
     RestartUnits,
     Settle(Side::New),
     SetPrevious,
-    WritePolicies(Admit::InForce),
+    WritePolicies(Admit::Leaving),
     ClearPending,
 ];
 
@@ -98,6 +100,7 @@ fn ways_forward() {
         ..case(kind)
     };
     let ends = [WritePolicies(Admit::InForce), ClearPending];
+    let leaving = WritePolicies(Admit::Leaving);
     let table: Vec<(&str, Case, Captured, Vec<Effect>)> = vec![
         (
             "off: only the links move",
@@ -151,7 +154,7 @@ fn ways_forward() {
                 SetActive(Side::New),
                 Capture,
                 MarkPending,
-                WritePolicies(Admit::Both),
+                WritePolicies(Admit::New),
                 SetCommitted(Side::New),
                 Reload,
                 RestartUnits,
@@ -179,7 +182,7 @@ fn ways_forward() {
                 SetCommitted(Side::New),
                 Reload,
                 SetPrevious,
-                ends[0],
+                leaving,
                 ends[1],
             ],
         ),
@@ -196,6 +199,30 @@ fn ways_forward() {
                 SetCommitted(Side::New),
                 Reload,
                 StopUnits,
+                WritePolicies(Admit::Turned),
+                StartUnits,
+                Settle(Side::New),
+                SetPrevious,
+                leaving,
+                ends[1],
+            ],
+        ),
+        (
+            "revoked: the old rights end before the new ones begin",
+            Case {
+                old_rights: OldRights::Revoked,
+                ..case(Kind::Activate)
+            },
+            Captured::Running,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                StopUnits,
+                WritePolicies(Admit::New),
+                SetCommitted(Side::New),
+                Reload,
                 StartUnits,
                 Settle(Side::New),
                 SetPrevious,
@@ -218,7 +245,7 @@ fn ways_forward() {
                 SetActive(Side::New),
                 Capture,
                 MarkPending,
-                WritePolicies(Admit::Both),
+                WritePolicies(Admit::New),
                 SetSwitch(Side::New),
                 Reload,
                 RestartUnits,
@@ -307,6 +334,17 @@ fn ways_back_of_an_activation() {
             ],
             Outcome::RolledBack,
         ),
+        (
+            WritePolicies(Admit::Turned),
+            vec![
+                SetCommitted(Side::Old),
+                SetActive(Side::Old),
+                quiet[0],
+                quiet[1],
+                quiet[2],
+            ],
+            Outcome::RolledBack,
+        ),
         (RestartUnits, units.to_vec(), Outcome::RolledBack),
         (Settle(Side::New), units.to_vec(), Outcome::RolledBack),
     ];
@@ -376,7 +414,7 @@ fn without_rollback_it_stays() {
 
 #[test]
 fn what_is_healthy_is_not_taken_away_because_tidying_up_failed() {
-    for broken in [SetPrevious, WritePolicies(Admit::InForce), ClearPending] {
+    for broken in [SetPrevious, WritePolicies(Admit::Leaving), ClearPending] {
         let (seen, end) = outcome(&case(Kind::Activate), Captured::Running, &[broken]);
         assert_eq!((&*seen, end), (&FORWARD[..], Outcome::Failed), "{broken:?}");
     }
@@ -446,7 +484,7 @@ fn the_time_limit_covers_all_that_the_units_do_and_is_given_anew_for_the_way_bac
     let case = case(Kind::Activate);
     let mut state = State {
         captured: Captured::Running,
-        phase: Phase::Forward(Reload),
+        phase: Phase::Forward(WritePolicies(Admit::Turned)),
         ..State::default()
     };
     let at = |seconds: u64| Duration::from_secs(seconds);

@@ -3,6 +3,7 @@ use std::time::Duration;
 use venvd_bus::{Cause, Outcome};
 
 use super::*;
+use crate::machine::OldRights;
 use crate::request::{Ask, Request};
 use crate::testing::{DISTRIBUTION, Place, Simulated};
 
@@ -16,6 +17,7 @@ async fn cut_off(place: &Place, ask: Ask, hangs: &'static str) -> Simulated {
         ask,
         cause: Cause::Dbus,
         caller_uid: Some(0),
+        old_rights: OldRights::UntilGone,
     };
     let (mut transaction, _) = request.prepare(&driver.host, 1);
     let reached = async {

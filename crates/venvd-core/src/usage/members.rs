@@ -6,7 +6,7 @@ use venvd_app::search::{self, LoadError};
 use venvd_app::{AppName, Layout, Scope};
 
 /// The units of apps.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Members {
     units: BTreeMap<AppName, BTreeSet<String>>,
     /// Apps whose units are not known, and why.

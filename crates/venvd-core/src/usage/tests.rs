@@ -436,3 +436,68 @@ fn real_processes_leave_these_traces() {
     let usage = Usage::scan(&host.layout, &[venv("1")]).unwrap();
     assert_eq!(usage.of(&venv("1")), [], "{:?}", host.directory);
 }
+
+/// What keeps the rights of a venv that is in force no more: not what a user of the same name does elsewhere.
+#[test]
+fn only_units_of_the_app_that_run_from_a_venv_are_its_members() {
+    let host = Host::new();
+    let unit = "/system.slice/nova-api.service";
+    for (pid, made) in [
+        // In a unit of the app, running from it.
+        (
+            20,
+            Made {
+                exe: "{}/bin/tool",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
+        (
+            21,
+            Made {
+                arguments: "python\0{}/bin/nova-api",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
+        // There too, but it merely keeps something of it.
+        (
+            22,
+            Made {
+                fd: "{}/lib/x.py",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
+        (
+            23,
+            Made {
+                cwd: "{}",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
+        // Elsewhere.
+        (
+            24,
+            Made {
+                arguments: "python\0{}/bin/nova-api",
+                ..PLAIN
+            },
+        ),
+        (
+            25,
+            Made {
+                exe: "{}/bin/tool",
+                cgroup: "/user.slice/user-1.slice/session-1.scope",
+                ..PLAIN
+            },
+        ),
+    ] {
+        host.make(Made { pid, ..made });
+    }
+    let usage = host.scan();
+    let members = |tag: &str| usage.members_of(&venv(tag)).map(|one| one.pid).collect::<Vec<_>>();
+    assert_eq!((members("1"), members("2")), (vec![20, 21], vec![]));
+    assert_eq!(usage.of(&venv("1")).len(), 6);
+}

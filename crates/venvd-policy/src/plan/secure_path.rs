@@ -1,6 +1,7 @@
 //! A user's `secure_path`, merged over all of his apps.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
@@ -56,11 +57,17 @@ impl Planner<'_> {
             kernel: Switch::of_this_boot(self.layout),
         };
         let installed = self.installed(user)?;
-        // Whose definition or link can't be read keeps what it has: an error elsewhere must not stop its service.
+        // These keep what they have. Whose definition or link can't be read: an error elsewhere must not stop its service.
         let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
         let mut found = BTreeMap::new();
         for (name, other) in declared.apps {
             if name == self.app.name || other.sudo.is_empty() || other.user.as_ref() != Some(user) {
+                continue;
+            }
+            // An activation of it is open, or was a moment ago: it says itself what comes first.
+            let is_moving = [self.layout.pending(&name), self.layout.leaving(&name)];
+            if is_moving.iter().any(|path| fs::symlink_metadata(path).is_ok()) {
+                kept.push(name);
                 continue;
             }
             match in_force::of_app(self.layout, &other, &switches).map(|in_force| in_force.venv) {

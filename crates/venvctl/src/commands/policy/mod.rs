@@ -14,7 +14,7 @@ use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
 use venvd_app::links::VenvPath;
 use venvd_app::{App, AppName, Layout, search};
-use venvd_policy::{Edited, Plan};
+use venvd_policy::{Edited, Plan, leaving};
 
 use crate::args::PolicyCommand;
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ pub(super) fn run(layout: &Layout, command: &PolicyCommand, json: bool) -> Resul
     }
 }
 
-/// An app, and the venvs that its policy is to admit: the one in force, or none.
+/// An app, and the venvs that its policy is to admit: the one in force, with those whose rights are about to end; or none.
 #[derive(Debug)]
 struct Subject {
     app: App,
@@ -103,12 +103,15 @@ fn subjects(layout: &Layout, only: Option<&AppName>) -> Result<(Vec<Subject>, Ve
             continue;
         }
         match in_force::of_app(layout, &app, &switches) {
-            Ok(found) => subjects.push(Subject {
-                open: fs::symlink_metadata(layout.pending(&name)).is_ok(),
-                app,
-                why: found.why.to_string(),
-                admitted: found.venv.into_iter().collect(),
-            }),
+            Ok(found) => match leaving::admitted(layout, &name, found.venv) {
+                Ok(admitted) => subjects.push(Subject {
+                    open: fs::symlink_metadata(layout.pending(&name)).is_ok(),
+                    app,
+                    why: found.why.to_string(),
+                    admitted,
+                }),
+                Err(error) => troubles.push(Trouble::new(&name, error.into())),
+            },
             Err(error) => troubles.push(Trouble::new(&name, error.into())),
         }
     }
