@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use crate::{Machine, MachineBuilder, Os, wheels};
 
-pub use services::{declare, lay_out};
+pub use services::{CINDER, declare, lay_out};
 
 /// Something that a step claims, and whether it was so.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use crate::Machine;
 /// Placement's releases, the older first.
 pub(super) const PLACEMENT: [&str; 2] = ["14.0.0", "15.0.0"];
 /// Cinder's releases, of the same cycles.
-pub(super) const CINDER: [&str; 2] = ["27.0.0", "28.0.0"];
+pub const CINDER: [&str; 2] = ["27.0.0", "28.0.0"];
 
 macro_rules! file {
     ($name:literal) => {
