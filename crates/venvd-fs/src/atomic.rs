@@ -5,7 +5,8 @@
 //! reported as done may be undone.
 //!
 //! Temporary names begin with a dot and contain one, so that sudo, systemd and oslo.rootwrap never read them
-//! (sudoers(5), "files that ... contain a '.' character are skipped").
+//! (sudoers(5), "files that ... contain a '.' character are skipped"). They say whose they are, so that what a killed
+//! writer left can be swept.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -109,6 +110,27 @@ pub fn write(path: &Path, contents: &[u8], mode: u32) -> Result<Change, Error> {
     create_directories(parent_of(path)?, 0o755)?;
     stage(path, contents, mode)?.commit()?;
     Ok(Change::Changed)
+}
+
+/// Removes the temporary files of `path` that killed writers left.
+///
+/// Only for who holds a lock that all writers of `path` take: a file that is staged now would go, too.
+///
+/// # Errors
+/// When the directory can't be read, or one of them not removed.
+pub fn sweep(path: &Path) -> Result<(), Error> {
+    let (parent, prefix) = (parent_of(path)?, temporary_prefix(path));
+    let entries = match fs::read_dir(parent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.at("list", parent)?,
+    };
+    for entry in entries {
+        let entry = entry.at("list", parent)?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) {
+            fs::remove_file(entry.path()).at("remove", &entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes `link` a symbolic link to `target` by one rename, so that it never is missing.
@@ -234,7 +256,7 @@ fn is_already(path: &Path, contents: &[u8], mode: u32) -> bool {
 
 fn temporary_prefix(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    format!(".{name}.")
+    format!(".{name}.venvd-")
 }
 
 fn parent_of(path: &Path) -> Result<&Path, Error> {
@@ -288,6 +310,22 @@ mod tests {
         drop(staged);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn sweeps_its_own_temporary_files_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        sweep(&path.join("in/no/directory")).unwrap();
+        let others = [".file.swp", ".file.Ab12Cd", "file", "file.venvd-1", ".file2.venvd-1"];
+        for other in others {
+            fs::write(directory.path().join(other), "").unwrap();
+        }
+        // As a kill would leave it.
+        let staged = stage(&path, b"new", 0o644).unwrap();
+        sweep(&path).unwrap();
+        assert!(!staged.path().exists());
+        assert!(others.iter().all(|other| directory.path().join(other).exists()));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl Plan {
                 });
             }
         }
+        self.finish_interrupted()?;
         let attributes = self.edits.iter().map(Attributes::of).collect::<Result<Vec<_>, _>>()?;
         let staged = self
             .edits
@@ -98,6 +99,20 @@ impl Plan {
             None if self.edits.is_empty() => Ok(Change::Unchanged),
             None => Ok(Change::Changed),
         }
+    }
+
+    /// Takes care of what a writer left that was killed: its temporary files go, and what it had put in place already, but
+    /// not synced, becomes durable before anything is built on it.
+    fn finish_interrupted(&self) -> Result<(), Error> {
+        for edit in &self.edits {
+            atomic::sweep(&edit.path)?;
+            atomic::sweep(&edit.aside())?;
+        }
+        atomic::sweep(&validate::wrapper(&self.layout))?;
+        for directory in self.directories.iter().filter(|directory| directory.is_dir()) {
+            atomic::sync_directory(directory)?;
+        }
+        Ok(())
     }
 
     /// Keeps what an administrator wrote into files of ours.

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
 use venvd_app::value::SudoCommand;
@@ -28,6 +28,8 @@ pub struct Plan {
     pub(crate) app: AppName,
     pub(crate) user: Option<UserName>,
     pub(crate) edits: Vec<Edit>,
+    /// Where the files lie, also those that are as they should be.
+    pub(crate) directories: Vec<PathBuf>,
     pub(crate) warnings: Vec<Warning>,
     /// What must hold by sudo's own word afterwards.
     pub(crate) rules: Vec<Rule>,
@@ -129,8 +131,9 @@ pub(crate) fn plan_for(
     if let Some(user) = &app.user {
         edits.push(planner.path_edit(user, secure_path.as_ref())?);
     }
+    let mut directories = vec![layout.on_disk(DIRECTORY)];
     let mut left_behind = None;
-    match planner.rootwrap_edit() {
+    match planner.rootwrap_edit(&mut directories) {
         Ok(edit) => edits.push(edit),
         // An app must always be possible to turn off: its rules go, whatever became of its rootwrap.conf.
         Err(error) if admitted.is_empty() => left_behind = Some(error),
@@ -138,7 +141,7 @@ pub(crate) fn plan_for(
     }
     let mut edits: Vec<Edit> = edits.into_iter().flatten().collect();
     edits.sort_by_key(|edit| edit.kind);
-    if admitted.is_empty() {
+    if edits.iter().all(Edit::adds_no_rule) {
         edits.reverse();
     }
     let writes = |edit: &Edit| edit.kind != Kind::Rootwrap && edit.after.is_some();
@@ -150,6 +153,7 @@ pub(crate) fn plan_for(
         app: app.name.clone(),
         user: app.user.clone(),
         edits,
+        directories,
         warnings,
         rules,
         secure_path,

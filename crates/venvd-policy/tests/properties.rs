@@ -3,17 +3,20 @@
 //! `VENVD_RANDOM_POLICIES` is how many random policies are tried (300), `VENVD_RANDOM_SEED` which ones. The oracle is
 //! `cvtsudoers`; without it, and without a visudo, there is nothing to compare with, and the test says so.
 
-use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
 use venvd_app::value::SudoCommand;
 use venvd_app::{AppName, UserName, VenvName};
 use venvd_policy::sudoers::model::{PlainPath, Rule, SecurePath, path_file, rules_file};
+
+#[cfg(test)]
+mod meaning;
+
+use meaning::{Meaning, ORACLE};
 
 /// splitmix64: a few lines, the same everywhere, and good enough to choose texts.
 struct Random(u64);
@@ -186,13 +189,6 @@ fn input(random: &mut Random) -> Input {
     input
 }
 
-/// What a policy grants: users and commands, and users with their `secure_path`.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Meaning {
-    grants: BTreeSet<(String, String)>,
-    paths: BTreeSet<(String, String)>,
-}
-
 /// Writes a policy, as the planner does; `None` when anything in it is refused.
 fn written(input: &Input) -> Option<(String, Meaning)> {
     let user: UserName = input.user.parse().ok()?;
@@ -219,47 +215,6 @@ fn written(input: &Input) -> Option<(String, Meaning)> {
     Some((text, meaning))
 }
 
-/// Reads what `cvtsudoers` understood, and refuses whatever else than our kind of rule it is.
-fn understood(json: &Value) -> Meaning {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let only = |value: &Value, key: &str| {
-        let values = list(value);
-        assert_eq!(values.len(), 1, "{json:#}");
-        values[0][key]
-            .as_str()
-            .unwrap_or_else(|| panic!("no {key} in {json:#}"))
-            .to_owned()
-    };
-    let mut meaning = Meaning::default();
-    for spec in list(&json["User_Specs"]) {
-        let user = only(&spec["User_List"], "username");
-        assert_eq!(only(&spec["Host_List"], "hostname"), "ALL");
-        for grant in list(&spec["Cmnd_Specs"]) {
-            assert_eq!(only(&grant["runasusers"], "username"), "root");
-            assert_eq!(grant["runasgroups"], Value::Null);
-            assert_eq!(
-                grant["Options"],
-                serde_json::json!([{"authenticate": false}, {"setenv": false}])
-            );
-            for command in list(&grant["Commands"]) {
-                let text = command["command"]
-                    .as_str()
-                    .unwrap_or_else(|| panic!("{json:#}"))
-                    .to_owned();
-                meaning.grants.insert((user.clone(), text));
-            }
-        }
-    }
-    for defaults in list(&json["Defaults"]) {
-        let user = only(&defaults["Binding"], "username");
-        meaning.paths.insert((user, only(&defaults["Options"], "secure_path")));
-    }
-    for other in ["User_Aliases", "Runas_Aliases", "Host_Aliases", "Command_Aliases"] {
-        assert_eq!(json[other], Value::Null);
-    }
-    meaning
-}
-
 /// Each visudo of this host: sudo's, sudo-rs's, and the newest sudo-rs in the cache of the machine tests.
 fn visudos() -> Vec<PathBuf> {
     let cache = env::var_os("VENVD_CACHE").map_or_else(|| PathBuf::from("/var/tmp/venvd"), PathBuf::from);
@@ -284,9 +239,8 @@ fn number(name: &str, default: u64) -> u64 {
 
 #[test]
 fn what_is_written_is_what_was_meant() {
-    let oracle = Path::new("/usr/bin/cvtsudoers");
     let visudos = visudos();
-    if !oracle.exists() || visudos.is_empty() {
+    if !Path::new(ORACLE).exists() || visudos.is_empty() {
         eprintln!("SKIPPED: there is no cvtsudoers; install sudo to run this test");
         return;
     }
@@ -309,10 +263,7 @@ fn what_is_written_is_what_was_meant() {
             let said = Command::new(visudo).arg("-c").arg("-f").arg(&file).output().unwrap();
             assert!(said.status.success(), "{}: {said:?}\n{context}", visudo.display());
         }
-        let said = Command::new(oracle).args(["-f", "json"]).arg(&file).output().unwrap();
-        assert!(said.status.success() && said.stderr.is_empty(), "{said:?}\n{context}");
-        let json: Value = serde_json::from_slice(&said.stdout).unwrap();
-        assert_eq!(understood(&json), meant, "{context}");
+        assert_eq!(Meaning::of(&file), meant, "{context}");
     }
     println!("{accepted} policies were written and read back by {visudos:?}, {refused} refused");
     assert!(

@@ -1,5 +1,6 @@
 //! The files that a plan writes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use crate::sudoers::header;
 /// The mode that sudoers(5) asks for.
 pub(crate) const SUDOERS_MODE: u32 = 0o440;
 
-/// What a file is to the policy. The order is that of writing.
+/// What a file is to the policy. The order is that of writing; where rules only go, it is the other way round.
 ///
 /// It keeps every moment harmless, also when the machine dies in it: a rule comes before anything leads to it, and goes
 /// after nothing does any more.
@@ -69,6 +70,16 @@ impl Edit {
     pub fn is_over_edited(&self) -> bool {
         let is_ours = self.kind != Kind::Rootwrap;
         is_ours && self.before != self.after && self.before.as_deref().is_some_and(header::is_edited)
+    }
+
+    /// Returns whether this brings no rule that is not there now.
+    pub(crate) fn adds_no_rule(&self) -> bool {
+        let rules = |text: &Option<Vec<u8>>| {
+            let text = String::from_utf8_lossy(text.as_deref().unwrap_or_default()).into_owned();
+            let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+            lines.collect::<BTreeSet<_>>()
+        };
+        self.kind != Kind::Rules || rules(&self.after).is_subset(&rules(&self.before))
     }
 
     /// Returns where an edited file is kept. Its name has a dot, so that sudo skips it, see sudoers(5).

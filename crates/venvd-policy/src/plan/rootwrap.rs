@@ -11,7 +11,8 @@ use crate::rootwrap::check;
 use crate::rootwrap::conf::{Conf, venv_of};
 
 impl Planner<'_> {
-    pub(super) fn rootwrap_edit(&self) -> Result<Option<Edit>, Error> {
+    /// Returns the edit, and adds the directory of the file, also where there is nothing to edit.
+    pub(super) fn rootwrap_edit(&self, directories: &mut Vec<PathBuf>) -> Result<Option<Edit>, Error> {
         let Some(rootwrap) = &self.app.rootwrap else {
             return Ok(None);
         };
@@ -24,6 +25,7 @@ impl Planner<'_> {
         }
         // Where a link leads, the file is edited there.
         let path = self.layout.on_disk(self.checker.path(config)?);
+        directories.extend(path.parent().map(Path::to_path_buf));
         let bytes = atomic::read(&path)?.ok_or_else(|| check::no_config(&self.app.name, config))?;
         let text = String::from_utf8(bytes).map_err(|_| Error::Config {
             config: config.to_owned(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use venvd_app::Layout;
 use venvd_fs::atomic;
@@ -35,6 +35,11 @@ pub(crate) fn faults(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<O
     }
 }
 
+/// Returns the name from which the wrapper gets its temporary one.
+pub(crate) fn wrapper(layout: &Layout) -> PathBuf {
+    layout.on_disk(DIRECTORY).join("venvd-check")
+}
+
 fn ask(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<Answer, Error> {
     let main = layout.on_disk(MAIN);
     let main = main.exists().then_some(main.as_path());
@@ -49,7 +54,7 @@ fn ask_of(sudo: &Sudo, layout: &Layout, included: &[&Path]) -> Result<Answer, Er
         let plain = PlainPath::new(path).map_err(|refused| Error::Unwrappable { source: refused })?;
         let _infallible = writeln!(text, "@include {}", plain.as_str());
     }
-    let wrapper = atomic::stage(&layout.on_disk(DIRECTORY).join("venvd-check"), text.as_bytes(), 0o440)?;
+    let wrapper = atomic::stage(&wrapper(layout), text.as_bytes(), 0o440)?;
     let name = wrapper.path().to_string_lossy().into_owned();
     let mut answer = run(&sudo.visudo, &["-c", "-f", &name])?;
     answer.output = answer.output.replace(&name, "(all)");
