@@ -14,8 +14,8 @@ use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
 use crate::scope::Scope;
 use crate::value::{
-    AbsolutePath, DistributionName, IndexUrl, Line, Location, ModuleName, Requirement, Span, SudoCommand, VariableName,
-    VariableValue,
+    AbsolutePath, DistributionName, IndexUrl, Line, Location, ModuleName, Requirement, Span, SudoCommand,
+    UnsafeCommand, VariableName, VariableValue,
 };
 
 /// An app, as the administrator declared it.
@@ -36,7 +36,7 @@ pub struct App {
     /// The units that belong to it.
     pub units: BTreeMap<UnitName, Unit>,
     /// What its user may run as root.
-    pub sudo: Vec<SudoCommand>,
+    pub sudo: Sudo,
     /// Its rootwrap configuration.
     pub rootwrap: Option<Rootwrap>,
     /// When it counts as healthy.
@@ -56,7 +56,7 @@ impl App {
             UnitKind::Environment => Vec::new(),
         });
         of_units
-            .chain(self.sudo.iter().map(|command| command.program.clone()))
+            .chain(self.sudo.all().map(|command| command.program.clone()))
             .collect()
     }
 }
@@ -174,6 +174,32 @@ pub enum Restart {
     None,
 }
 
+/// What an app's user may run as root.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Sudo {
+    /// Commands with pinned arguments.
+    pub commands: Vec<SudoCommand>,
+    /// Commands that can't be pinned: they make the user root.
+    #[serde(rename = "unsafe")]
+    pub unsafe_commands: Vec<UnsafeCommand>,
+}
+
+impl Sudo {
+    /// Returns whether there is no command at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty() && self.unsafe_commands.is_empty()
+    }
+
+    /// Returns all commands.
+    pub fn all(&self) -> impl Iterator<Item = &SudoCommand> {
+        self.commands
+            .iter()
+            .chain(self.unsafe_commands.iter().map(|command| &**command))
+    }
+}
+
 /// The rootwrap side of an app.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -219,7 +245,7 @@ pub(crate) struct RawApp {
     build: RawBuild,
     bundle: Option<Later<RawBundle>>,
     units: BTreeMap<UnitName, RawUnit>,
-    sudo: RawSudo,
+    sudo: Sudo,
     rootwrap: Option<Rootwrap>,
     hooks: RawHooks,
     health: RawHealth,
@@ -262,14 +288,6 @@ struct RawBuild {
 #[expect(dead_code, reason = "read only to be validated, then refused")]
 struct RawBundle {
     from: String,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawSudo {
-    commands: Vec<SudoCommand>,
-    #[serde(rename = "unsafe")]
-    unsafe_commands: Vec<Later<String>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -340,7 +358,7 @@ impl RawApp {
                 index: self.build.index,
             },
             units: units.collect::<Result<_, Contradiction>>()?,
-            sudo: self.sudo.commands,
+            sudo: self.sudo,
             rootwrap: self.rootwrap,
             health: Health {
                 settle: self.health.settle.map_or(defaults.settle, |span| *span),

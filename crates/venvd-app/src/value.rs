@@ -178,6 +178,9 @@ value!(
     }
 );
 
+/// Imports a Python function of its caller's choosing and calls it as root, over a socket whose name is random.
+const PRIVSEP_HELPER: &str = "privsep-helper";
+
 /// A command that the app's user may run as root: a program of the venv and its pinned arguments.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
@@ -194,6 +197,25 @@ impl TryFrom<String> for SudoCommand {
     type Error = ValueError;
 
     fn try_from(text: String) -> Result<Self, ValueError> {
+        let command = Self::parse(&text)?;
+        if command.cannot_be_pinned() {
+            return refuse(format!(
+                "{PRIVSEP_HELPER} calls, as root, what its caller names, and no argument pins that; services call it \
+                 through rootwrap, which admits it by itself; for one that can't, name it in `unsafe`"
+            ));
+        }
+        Ok(command)
+    }
+}
+
+impl SudoCommand {
+    /// Returns whether the program runs whatever its caller names, so that no argument pins anything.
+    #[must_use]
+    pub fn cannot_be_pinned(&self) -> bool {
+        self.program.as_str() == PRIVSEP_HELPER
+    }
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
         let mut words: Vec<&str> = text.split(' ').collect();
         let open_ended = words.last() == Some(&"*");
         if open_ended {
@@ -233,6 +255,38 @@ impl TryFrom<String> for SudoCommand {
             arguments,
             open_ended,
         })
+    }
+}
+
+/// A sudo command that makes whoever runs it root: `privsep-helper` with its first arguments and a final ` *`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct UnsafeCommand(SudoCommand);
+
+impl TryFrom<String> for UnsafeCommand {
+    type Error = ValueError;
+
+    fn try_from(text: String) -> Result<Self, ValueError> {
+        let command = SudoCommand::parse(&text)?;
+        if !command.cannot_be_pinned() {
+            return refuse(format!(
+                "only {PRIVSEP_HELPER} belongs here; name {} in `commands`",
+                command.program
+            ));
+        }
+        if !command.open_ended {
+            return refuse(format!(
+                "{PRIVSEP_HELPER} is given a socket with a random name, so without a final * the rule would never match"
+            ));
+        }
+        Ok(Self(command))
+    }
+}
+
+impl std::ops::Deref for UnsafeCommand {
+    type Target = SudoCommand;
+    fn deref(&self) -> &SudoCommand {
+        &self.0
     }
 }
 
@@ -278,8 +332,27 @@ mod tests {
             "x \"a\"",
             "../x /a",
             "x \\*",
+            "privsep-helper --config-file /etc/x *",
         ] {
             assert!(SudoCommand::try_from(bad.to_owned()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn unsafe_commands_are_those_that_no_argument_pins() {
+        let good = "privsep-helper --config-file /etc/nova/nova.conf *".to_owned();
+        let command = UnsafeCommand::try_from(good).unwrap();
+        assert_eq!(command.arguments, ["--config-file", "/etc/nova/nova.conf"]);
+        for (bad, reason) in [
+            ("privsep-helper *", "pins no argument"),
+            ("privsep-helper", "pins no argument"),
+            ("privsep-helper --config-file /etc/nova/nova.conf", "never match"),
+            ("privsep-helper --config-file /etc/*/nova.conf *", "only a final *"),
+            ("nova-rootwrap /etc/nova/rootwrap.conf *", "`commands`"),
+            ("privsep-helper2 /etc/x *", "`commands`"),
+        ] {
+            let refusal = UnsafeCommand::try_from(bad.to_owned()).unwrap_err();
+            assert!(refusal.to_string().contains(reason), "{bad}: {refusal}");
         }
     }
 

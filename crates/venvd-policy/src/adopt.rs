@@ -144,7 +144,7 @@ fn fragment(app: &App, before: &Path, config: &Path) -> String {
             *argument = config.display().to_string();
         }
     };
-    let commands = app.sudo.iter().cloned().map(|mut command| {
+    let commands = app.sudo.commands.iter().cloned().map(|mut command| {
         command.arguments.iter_mut().for_each(named);
         format!("    {:?},\n", text_of(&command))
     });
@@ -154,7 +154,7 @@ fn fragment(app: &App, before: &Path, config: &Path) -> String {
         before.display(),
         config.display().to_string()
     );
-    if !app.sudo.is_empty() {
+    if !app.sudo.commands.is_empty() {
         text.push_str(&format!("\n[sudo]\ncommands = [\n{}]\n", commands.collect::<String>()));
     }
     text
@@ -175,7 +175,8 @@ mod tests {
             (
                 "etc/venvd/apps/cinder.toml",
                 "user = \"cinder\"\n[rootwrap]\nconfig = \"/etc/cinder/rootwrap.conf\"\nshadow = [\"x\"]\n[sudo]\n\
-                 commands = [\"cinder-rootwrap /etc/cinder/rootwrap.conf *\", \"other /etc/other\"]\n",
+                 commands = [\"cinder-rootwrap /etc/cinder/rootwrap.conf *\", \"other /etc/other\"]\n\
+                 unsafe = [\"privsep-helper --config-file /etc/cinder/cinder.conf *\"]\n",
             ),
             (
                 "etc/cinder/rootwrap.conf",
@@ -230,9 +231,10 @@ mod tests {
             "/etc/venvd/rootwrap/cinder/rootwrap.conf"
         );
         assert_eq!(rootwrap.shadow.len(), 1, "the rest of the definition stays");
-        let commands: Vec<String> = app.sudo.iter().map(text_of).collect();
+        let commands: Vec<String> = app.sudo.all().map(text_of).collect();
         let expected = "cinder-rootwrap /etc/venvd/rootwrap/cinder/rootwrap.conf *";
-        assert_eq!(commands, [expected, "other /etc/other"]);
+        let unpinned = "privsep-helper --config-file /etc/cinder/cinder.conf *";
+        assert_eq!(commands, [expected, "other /etc/other", unpinned]);
         let checker = Checker {
             layout: &layout,
             app: &app,

@@ -214,17 +214,6 @@ pub enum Error {
         /// The command of the definition.
         command: String,
     },
-    /// A rule for `privsep-helper` itself.
-    #[error(
-        "{place}: privsep-helper can't be a sudo command of {app}: it runs what its caller names, as root; services call \
-         it through rootwrap, which admits it by itself"
-    )]
-    PrivsepHelper {
-        /// The app.
-        app: AppName,
-        /// Where the command stands.
-        place: Box<Place>,
-    },
     /// A file of ours is not as we wrote it.
     #[error(
         "{path:?} was edited by hand and is left as it is; `venvctl policy diff {app}` shows what would change, \
@@ -324,7 +313,6 @@ impl Error {
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",
             Self::UnknownSudo { .. } | Self::NoVisudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",
-            Self::PrivsepHelper { .. } => "policy-privsep-helper",
             Self::Edited { .. } => "policy-edited",
             Self::Foreign { .. }
             | Self::Refused { .. }

@@ -29,10 +29,17 @@ impl fmt::Display for Place {
 }
 
 impl Place {
-    /// Returns where the sudo command number `index` stands: of several files that have its text, the last one merged.
-    pub(crate) fn of_command(layout: &Layout, app: &App, index: usize) -> Box<Self> {
-        let text = app.sudo.get(index).map(text_of).unwrap_or_default();
-        Box::new(Self::find(layout, app, format!("sudo.commands[{index}]"), &text))
+    /// Returns each sudo command, and where it stands: of several files that have its text, the last one merged.
+    pub(crate) fn of_commands<'a>(layout: &Layout, app: &'a App) -> Vec<(Box<Self>, &'a SudoCommand)> {
+        let pinned = app.sudo.commands.len();
+        let with_place = |(index, command)| {
+            let key = match usize::checked_sub(index, pinned) {
+                None => format!("sudo.commands[{index}]"),
+                Some(index) => format!("sudo.unsafe[{index}]"),
+            };
+            (Box::new(Self::find(layout, app, key, &text_of(command))), command)
+        };
+        app.sudo.all().enumerate().map(with_place).collect()
     }
 
     /// Returns where the user is named.

@@ -18,9 +18,6 @@ mod secure_path;
 pub(crate) use edit::SUDOERS_MODE;
 pub use edit::{Edit, Edited, Kind};
 
-/// Takes a Python function and a socket of the caller's choosing, which can't be pinned.
-const PRIVSEP_HELPER: &str = "privsep-helper";
-
 /// What is to be written, with all refusals behind it. Nothing has been changed yet.
 #[derive(Debug)]
 pub struct Plan {
@@ -201,20 +198,13 @@ impl Planner<'_> {
         };
         self.check_destination(user)?;
         let mut rules = Vec::new();
-        for (index, command) in self.app.sudo.iter().enumerate() {
-            let place = Place::of_command(self.layout, self.app, index);
+        for (place, command) in Place::of_commands(self.layout, self.app) {
             if command.open_ended && !sudo.honours_star() {
                 return Err(Error::OpenEnded {
                     app: self.app.name.clone(),
                     place,
                     version: sudo.version.to_string(),
                     command: text_of(command),
-                });
-            }
-            if command.program.as_str() == PRIVSEP_HELPER {
-                return Err(Error::PrivsepHelper {
-                    app: self.app.name.clone(),
-                    place,
                 });
             }
             let before = rules.len();
@@ -232,7 +222,13 @@ impl Planner<'_> {
                     venv: first.name().clone(),
                 });
             }
-            if command.open_ended {
+            if command.cannot_be_pinned() {
+                warnings.push(Warning::Unsafe {
+                    place,
+                    command: text_of(command),
+                    user: user.clone(),
+                });
+            } else if command.open_ended {
                 warnings.push(self.open_ended(place, command));
             }
         }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use venvd_app::AppName;
+use venvd_app::{AppName, UserName};
 use venvd_fs::{chain, report};
 
 use crate::place::Place;
@@ -23,6 +23,15 @@ pub enum Warning {
         command: String,
         /// Whether it calls rootwrap, whose filters then decide.
         rootwrap: bool,
+    },
+    /// A rule makes its user root.
+    Unsafe {
+        /// Where it stands.
+        place: Box<Place>,
+        /// The command of the definition.
+        command: String,
+        /// Whose rule it is.
+        user: UserName,
     },
     /// A line of sudoers sets `secure_path` for some, and only sudo itself knows whether for this user.
     Unclear {
@@ -61,6 +70,11 @@ impl fmt::Display for Warning {
                     "also other options, files and subcommands of the program: run as root, that may be as much as root"
                 })
             }
+            Self::Unsafe { place, command, user } => write!(
+                formatter,
+                "{place}: with `{command}` whoever is {user} is root: privsep-helper imports a Python function of its \
+                 caller's choosing, and reads configuration of his choosing"
+            ),
             Self::Unclear { line } => write!(
                 formatter,
                 "`{line}` is not followed: only sudo can tell whether it is for this user; if it is, `secure_path` loses \

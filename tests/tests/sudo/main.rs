@@ -7,11 +7,11 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Deserialize;
 use serde_json::json;
-use venvd_app::value::SudoCommand;
+use venvd_app::value::{SudoCommand, UnsafeCommand};
 use venvd_policy::sudoers::model::{PlainPath, Rule, SecurePath, path_file, rules_file};
 use venvd_tests::{Machine, Os, sudo_rs};
 
-use table::{CONF, Expect, Policy, Row, rows};
+use table::{CONF, Expect, MANILA_CONF, Policy, Row, rows};
 
 /// A sudo to be tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,28 +44,31 @@ fn set_up(machine: &Machine) {
     machine.copy_in(concat!(env!("CARGO_MANIFEST_DIR"), "/scenario/sudo"), "/srv/sudo");
     machine.ok(
         "set -e; cd /srv; chmod 755 sudo/program.sh
-        for user in nova novax cinder glance; do useradd --system --user-group --shell /usr/sbin/nologin $user; done
+        for user in nova novax cinder glance manila; do useradd --system --user-group --shell /usr/sbin/nologin $user; done
         place() { install -D -m 755 sudo/program.sh /var/lib/venvd/venvs/$1; }
         for tag in 1 2 3; do for name in nova-rootwrap nova-rootwrap-daemon nova-manage privsep-helper; do place nova/$tag/bin/$name; done; done
-        place cinder/1/bin/cinder-rootwrap-daemon
+        place cinder/1/bin/cinder-rootwrap-daemon; place manila/1/bin/privsep-helper; place manila/2/bin/privsep-helper
         ln -s /usr/bin/python3 /var/lib/venvd/venvs/nova/1/bin/python3
         ln -s /var/lib/venvd/venvs/nova/1/bin link; ln -s /var/lib/venvd/venvs/nova/3/bin link3
-        mkdir /tmp/own; for name in nova-rootwrap nova-rootwrap-daemon id; do install -m 755 sudo/program.sh /tmp/own/$name; done
+        mkdir /tmp/own; for name in nova-rootwrap nova-rootwrap-daemon privsep-helper id; do install -m 755 sudo/program.sh /tmp/own/$name; done
         ln -s /var/lib/venvd/venvs/nova/1/bin/nova-rootwrap-daemon /tmp/own/innocent
         chown -R nova: /tmp/own",
     );
 }
 
 fn rule(user: &str, bin: &str, command: &str) -> Result<Rule> {
-    let command = SudoCommand::try_from(command.to_owned())?;
+    rule_of(user, bin, &SudoCommand::try_from(command.to_owned())?)
+}
+
+fn rule_of(user: &str, bin: &str, command: &SudoCommand) -> Result<Rule> {
     let path = Path::new(bin).join(command.program.as_str());
-    Ok(Rule::new(&user.parse()?, &path, &command)?)
+    Ok(Rule::new(&user.parse()?, &path, command)?)
 }
 
 /// The `bin` directories of a user's venvs, the first one in front.
 fn bins(policy: Policy, user: &str) -> Vec<String> {
     match user {
-        "cinder" => vec!["/var/lib/venvd/venvs/cinder/1/bin".to_owned()],
+        "cinder" | "manila" => vec![format!("/var/lib/venvd/venvs/{user}/1/bin")],
         _ => {
             let bin = |tag: &&str| format!("/var/lib/venvd/venvs/nova/{tag}/bin");
             policy.tags().iter().map(bin).collect()
@@ -90,6 +93,14 @@ fn write(machine: &Machine, sudo: Sudo, policy: Policy) -> Result<()> {
     }
     put(machine, policy, "cinder", &rules)?;
     rules.clear();
+    if sudo.honours_star {
+        for bin in &bins(policy, "manila") {
+            let command = UnsafeCommand::try_from(format!("privsep-helper --config-file {MANILA_CONF} *"))?;
+            rules.push(rule_of("manila", bin, &command)?);
+        }
+        put(machine, policy, "manila", &rules)?;
+        rules.clear();
+    }
     for bin in &bins(policy, "nova") {
         if sudo.honours_star {
             rules.push(rule("nova", bin, &format!("nova-rootwrap {CONF} *"))?);

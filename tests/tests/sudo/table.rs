@@ -1,4 +1,4 @@
-//! The table: who may run what, by the policies that venvd writes. Some 290 rows, each of them run.
+//! The table: who may run what, by the policies that venvd writes. Some 300 rows, each of them run.
 
 /// Which policy is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +61,7 @@ pub(crate) struct Row {
 }
 
 pub(crate) const CONF: &str = "/etc/nova/rootwrap.conf";
+pub(crate) const MANILA_CONF: &str = "/etc/manila/manila.conf";
 const CINDER_CONF: &str = "/etc/cinder/rootwrap.conf";
 const WRAP_1: &str = "/var/lib/venvd/venvs/nova/1/bin/nova-rootwrap";
 const WRAP_2: &str = "/var/lib/venvd/venvs/nova/2/bin/nova-rootwrap";
@@ -68,6 +69,8 @@ const WRAP_3: &str = "/var/lib/venvd/venvs/nova/3/bin/nova-rootwrap";
 const DAEMON_1: &str = "/var/lib/venvd/venvs/nova/1/bin/nova-rootwrap-daemon";
 const DAEMON_2: &str = "/var/lib/venvd/venvs/nova/2/bin/nova-rootwrap-daemon";
 const DAEMON_3: &str = "/var/lib/venvd/venvs/nova/3/bin/nova-rootwrap-daemon";
+const HELPER: &str = "/var/lib/venvd/venvs/manila/1/bin/privsep-helper";
+const HELPER_2: &str = "/var/lib/venvd/venvs/manila/2/bin/privsep-helper";
 const CINDER: &str = "/var/lib/venvd/venvs/cinder/1/bin/cinder-rootwrap-daemon";
 
 use Expect::{ByOldRustAlone, ByRustAlone, ByStar, ByStarJoined, ByStarOfRustAlone, Refused, Runs, SameFile};
@@ -95,6 +98,7 @@ pub(crate) fn rows() -> Vec<Row> {
         who_and_as_whom(),
         configurations(),
         further_arguments(),
+        unsafe_helper(),
         other_programs(),
         other_names(),
         smuggled_environment(),
@@ -257,6 +261,50 @@ fn further_arguments() -> Vec<Row> {
     rows.push(one(&[DAEMON_1, CONF, "*"], Refused));
     rows.push(one(&[DAEMON_1, "id", CONF], Refused));
     rows.push(one(&[WRAP_1, "id", CONF], Refused));
+    rows
+}
+
+/// A rule for `privsep-helper` is its user's alone, and the venv's alone; what it pins comes first.
+fn unsafe_helper() -> Vec<Row> {
+    let mut rows = Vec::new();
+    let context = ["--privsep_context", "manila.privsep.sys_admin_pctxt"];
+    let socket = ["--privsep_sock_path", "/tmp/tmp0a_b1c/privsep.sock"];
+    for (user, program, start, expect) in [
+        ("manila", HELPER, &["--config-file", MANILA_CONF][..], ByStar(HELPER)),
+        (
+            "manila",
+            "privsep-helper",
+            &["--config-file", MANILA_CONF],
+            ByStar(HELPER),
+        ),
+        ("manila", HELPER, &["--config-file", "/tmp/own/manila.conf"], Refused),
+        ("manila", HELPER, &[MANILA_CONF, "--config-file"], Refused),
+        ("manila", HELPER, &[], Refused),
+        ("manila", HELPER_2, &["--config-file", MANILA_CONF], Refused),
+        (
+            "manila",
+            "/tmp/own/privsep-helper",
+            &["--config-file", MANILA_CONF],
+            Refused,
+        ),
+        ("nova", HELPER, &["--config-file", MANILA_CONF], Refused),
+        ("nova", "privsep-helper", &["--config-file", MANILA_CONF], Refused),
+    ] {
+        rows.push(row(
+            Policy::One,
+            user,
+            &[&[program], start, &context, &socket].concat(),
+            expect,
+        ));
+    }
+    // Why it is called unsafe: what is pinned comes first, and what comes later counts.
+    let own = ["--config-file", MANILA_CONF, "--config-file", "/tmp/own/manila.conf"];
+    rows.push(row(
+        Policy::One,
+        "manila",
+        &[&[HELPER][..], &own].concat(),
+        ByStar(HELPER),
+    ));
     rows
 }
 

@@ -96,7 +96,7 @@ fn a_full_definition_means_what_it_says() {
     );
     assert_eq!(whole.sections[&Section::Service]["TimeoutSec"], ["30"]);
     assert_eq!(whole.sections[&Section::Service]["DynamicUser"], ["no"]);
-    assert!(app.sudo[0].open_ended);
+    assert!(app.sudo.commands[0].open_ended);
     assert_eq!(app.health.settle.as_secs(), 3);
     assert!(!app.health.rollback);
     let needed: Vec<_> = app.needed_programs().into_iter().map(String::from).collect();
@@ -161,7 +161,6 @@ fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
         ("[[hooks.before-stop]]\nrun = \"x\"", ""),
         ("[health]\ncommands = [\"true\"]", "2:12"),
         ("[commands]\nexpose = [\"nova-manage\"]", "2:10"),
-        ("user = \"a\"\n[sudo]\nunsafe = [\"privsep-helper *\"]", "3:10"),
         ("[units.\"a.service\"]\nrestart = \"reload\"", "1:8"),
     ] {
         let shown = error_of(text);
@@ -235,6 +234,10 @@ fn contradictions_are_refused_at_their_place() {
         ),
         (
             "[sudo]\ncommands = [\"a /b\"]",
+            "/etc/venvd/apps/nova.toml:1:2: sudo commands need",
+        ),
+        (
+            "[sudo]\nunsafe = [\"privsep-helper --config-file /b *\"]",
             "/etc/venvd/apps/nova.toml:1:2: sudo commands need",
         ),
         (

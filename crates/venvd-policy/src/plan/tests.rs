@@ -18,6 +18,7 @@ const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/
                     exec_dirs=/sbin,/usr/bin\nuse_syslog=False\n";
 const SYSTEM: &str = "/usr/sbin:/usr/bin";
 const STAR: &str = "cinder-rootwrap /etc/cinder/rootwrap.conf *";
+const PRIVSEP: &str = "privsep-helper --config-file /etc/cinder/cinder.conf *";
 const DAEMON: &str = "cinder-rootwrap-daemon /etc/cinder/rootwrap.conf";
 
 /// A host below a directory of its own, with the app cinder and its venvs 1 and 2. `visudo` is `/bin/true`.

@@ -157,7 +157,7 @@ impl Checker<'_> {
             .rootwrap
             .as_ref()
             .is_some_and(|rootwrap| rootwrap.shadow.contains(program))
-            || self.app.sudo.iter().any(|command| command.program == *program)
+            || self.app.sudo.all().any(|command| command.program == *program)
     }
 
     fn hidden_by(&self, venv: &VenvPath, program: &ProgramName, system: &[&Path]) -> Option<PathBuf> {

@@ -66,9 +66,9 @@ fn a_refusal_names_the_place_in_the_definition() {
     );
     host.put(
         "etc/venvd/apps/cinder.toml.d/50-sudo.toml",
-        "[sudo]\ncommands = [\n  'privsep-helper /etc/x.conf',\n]\n",
+        "[sudo]\ncommands = [\n  'cinder-manage /etc/x.conf',\n]\n",
     );
-    let report = host.refusal("policy-privsep-helper");
+    let report = host.refusal("policy-missing-program");
     assert!(
         report.contains("/etc/venvd/apps/cinder.toml.d/50-sudo.toml:3 (sudo.commands[0])"),
         "{report}"
@@ -87,6 +87,7 @@ fn a_definition_outside_of_the_allowlist_names_file_line_and_place() {
         "x #1",
         "x a=b",
         "x /a\\n* ALL",
+        "privsep-helper --config-file /a *",
     ] {
         let host = host();
         host.put(
@@ -97,6 +98,29 @@ fn a_definition_outside_of_the_allowlist_names_file_line_and_place() {
         let report = venvd_fs::report(&error);
         assert!(report.contains("cinder.toml:3:"), "{bad:?}: {report}");
     }
+}
+
+#[test]
+fn privsep_helper_is_a_rule_only_as_unsafe_and_with_a_warning() {
+    let mut host = host();
+    host.define("cinder", "cinder", &format!("[sudo]\nunsafe = [\n  {PRIVSEP:?},\n]"));
+    let plan = host.plan(&["1"]).unwrap();
+    let rule = format!("cinder ALL=(root) NOPASSWD: NOSETENV: {}/{PRIVSEP}", bin("1"));
+    assert_eq!(plan.rules(), [rule]);
+    assert!(plan.secure_path().is_some(), "it is called by its bare name");
+    let [warning] = plan.warnings() else {
+        panic!("{:?}", plan.warnings())
+    };
+    let text = warning.to_string();
+    assert!(
+        text.contains("cinder.toml:5 (sudo.unsafe[0])") && text.contains("whoever is cinder is root"),
+        "{text}"
+    );
+    host.sudo = Some(sudo(Family::Rust, [0, 2, 5]));
+    let report = host.refusal("policy-unsupported");
+    assert!(report.contains("cinder.toml:5 (sudo.unsafe[0])"), "{report}");
+    host.sudo = Some(sudo(Family::Rust, [0, 2, 13]));
+    host.plan(&["1"]).unwrap();
 }
 
 #[test]
