@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 use lexopt::prelude::*;
 use venvd_app::{AppName, Tag, UserName, VenvName};
+use venvd_unit::UnitId;
 
 use crate::error::Error;
+use crate::unit;
 
 pub(crate) const HELP: &str = "\
 Run a command in the venv of an app that is in force, as the app's user
@@ -21,7 +23,8 @@ The command is looked up in the venv first, then in PATH. Options must come befo
 Options:
       --user USER  run it as this user; only root can
       --as-self    run it as you are; not for root, since nothing in a venv runs as root
-      --cd DIR     run it in this directory [default: where you are]
+      --unit UNIT  with the variables, umask, directory and limits of this unit
+      --cd DIR     run it in this directory [default: where you are, or what the unit says]
   -h, --help       print this help
   -V, --version    print the version
 
@@ -43,6 +46,7 @@ pub(crate) struct Invocation {
     /// The venv's tag; none means the one in force.
     pub(crate) tag: Option<Tag>,
     pub(crate) run_as: RunAs,
+    pub(crate) unit: Option<UnitId>,
     pub(crate) directory: Option<PathBuf>,
     pub(crate) command: OsString,
     pub(crate) arguments: Vec<OsString>,
@@ -66,6 +70,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Request,
     let mut parser = lexopt::Parser::from_args(line);
     let mut target = None;
     let mut run_as = RunAs::AppUser;
+    let mut unit = None;
     let mut directory = None;
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
@@ -76,6 +81,10 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Request,
                 choose(&mut run_as, RunAs::User(user))?;
             }
             Long("as-self") => choose(&mut run_as, RunAs::Caller)?,
+            Long("unit") => {
+                let text = parser.value().and_then(ValueExt::string).map_err(usage)?;
+                unit = Some(unit::name(&text).map_err(Error::Usage)?);
+            }
             Long("cd") => directory = Some(parser.value().map_err(usage)?.into()),
             Value(value) if target.is_none() => target = Some(parse_target(&value.string().map_err(usage)?)?),
             Value(command) => {
@@ -85,6 +94,7 @@ pub(crate) fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Request,
                     app,
                     tag,
                     run_as,
+                    unit,
                     directory,
                     command,
                     arguments,
@@ -162,12 +172,22 @@ mod tests {
     #[test]
     fn options_stand_before_or_after_the_app() {
         for words in [
-            ["--user", "glance", "--cd=/srv", "nova:29.2.0", "true"].as_slice(),
-            &["nova:29.2.0", "--cd", "/srv", "--user=glance", "--", "true"],
+            ["--user", "glance", "--cd=/srv", "--unit=x", "nova:29.2.0", "true"].as_slice(),
+            &[
+                "nova:29.2.0",
+                "--cd",
+                "/srv",
+                "--user=glance",
+                "--unit",
+                "x.service",
+                "--",
+                "true",
+            ],
         ] {
             let invocation = run(words);
             assert_eq!(invocation.tag.unwrap().as_str(), "29.2.0");
             assert_eq!(invocation.run_as, RunAs::User("glance".parse().unwrap()));
+            assert_eq!(invocation.unit.unwrap().as_str(), "x.service");
             assert_eq!(invocation.directory.unwrap(), PathBuf::from("/srv"));
         }
         assert_eq!(run(&["--as-self", "nova", "true"]).run_as, RunAs::Caller);
@@ -194,6 +214,8 @@ mod tests {
             (&["--user"], "--user"),
             (&["--user", "root:x", "nova", "true"], "user name"),
             (&["--user", "a", "--as-self", "nova", "true"], "only one"),
+            (&["--unit=x.socket", "nova", "true"], "no service"),
+            (&["--unit=a/b", "nova", "true"], "not a unit name"),
             (&["--as-self=yes", "nova", "true"], "--as-self"),
         ] {
             let error = parse_words(words).unwrap_err();

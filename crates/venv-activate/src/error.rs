@@ -10,6 +10,9 @@ use venvd_app::links::LinkError;
 use venvd_app::search::LoadError;
 use venvd_app::{AppName, Tag, UserName, VenvName};
 use venvd_fs::chain;
+use venvd_unit::UnitId;
+
+use crate::unit;
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -89,6 +92,18 @@ pub(crate) enum Error {
     Terminal(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("can't mark open descriptors close-on-exec; nothing was run")]
     Descriptors(#[source] io::Error),
+    #[error("can't take over what {unit} says")]
+    Unit {
+        unit: UnitId,
+        #[source]
+        source: unit::Problem,
+    },
+    #[error("can't set the limit of {resource}; nothing was run")]
+    Limit {
+        resource: &'static str,
+        #[source]
+        source: nix::Error,
+    },
     #[error("can't go to {directory:?}")]
     Directory {
         directory: PathBuf,

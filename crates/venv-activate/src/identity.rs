@@ -18,6 +18,24 @@ pub(crate) enum Identity {
     Become(Account),
 }
 
+impl Identity {
+    /// Returns the user that the command runs as.
+    pub(crate) fn uid(&self) -> Uid {
+        match self {
+            Self::Keep => getuid(),
+            Self::Become(account) => account.uid,
+        }
+    }
+
+    /// Returns that user's home, as the user database has it.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        match self {
+            Self::Keep => Some(User::from_uid(getuid()).ok()??.dir),
+            Self::Become(account) => Some(account.home.clone()),
+        }
+    }
+}
+
 /// A user, with all that a process of it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {

@@ -2,8 +2,9 @@
 //!
 //! It ends in execve(2), so signals, terminal and exit status are the command's own. What happens before, in order:
 //! the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the command runs as
-//! (`identity`), root becomes that user for good (`privileges`, and `terminal` first), and the command is looked
-//! up and gets its environment (`environment`). Everything after the change of user happens as that user.
+//! (`identity`), a unit's settings are read (`unit`), root becomes that user for good (`privileges`, and `terminal`
+//! first), and the command is looked up and gets its environment (`environment`). Everything after the change of user
+//! happens as that user.
 //!
 //! Exit status, where it is not the command's own: 2 usage, 125 venv-activate could not or would not do it, 126 the
 //! venv or the command is there but can't be used, 127 the venv or the command is not there; as env(1) has it.
@@ -13,7 +14,6 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use nix::sys::stat::{Mode, umask};
@@ -25,13 +25,16 @@ use error::Error;
 use identity::{Account, Identity};
 
 mod args;
+mod directory;
 mod environment;
 mod error;
 mod identity;
+mod limits;
 mod privileges;
 mod resolve;
 mod system;
 mod terminal;
+mod unit;
 
 /// What systemd gives a service that says nothing, see `UMask=` in systemd.exec(5).
 const SERVICE_UMASK: Mode = Mode::from_bits_truncate(0o022);
@@ -64,13 +67,22 @@ fn run(invocation: &Invocation) -> Result<Infallible, Error> {
     identity::refuse_setuid()?;
     let venv = resolve::venv(&layout, invocation)?;
     let identity = identity::decide(&layout, invocation)?;
+    let unit = unit_settings(&layout, invocation, &identity)?;
     let mut variables = environment::clean(env::vars_os());
+    if limits::set(&unit.limits)? == limits::Reached::Partly {
+        say("note: some limits of the unit are above yours, and only root may raise those");
+    }
     if let Identity::Become(account) = &identity {
         become_service(account)?;
         environment::become_user(&mut variables, account);
+        umask(SERVICE_UMASK);
     }
-    environment::enter_venv(&mut variables, &venv);
-    enter_directory(invocation, &identity, &mut variables)?;
+    if let Some(mode) = unit.umask {
+        umask(mode);
+    }
+    unit.apply_to(&mut variables);
+    environment::enter_venv(&layout, &mut variables, &venv);
+    directory::enter(invocation, unit.directory.as_ref(), &identity, &mut variables)?;
     let path = variables
         .get(OsStr::new(environment::PATH))
         .cloned()
@@ -93,45 +105,16 @@ fn become_service(account: &Account) -> Result<(), Error> {
         );
     }
     privileges::drop_to(account)?;
-    umask(SERVICE_UMASK);
     system::close_on_exec_from(3).map_err(Error::Descriptors)
 }
 
-/// Goes to `--cd`; else stays where the caller is, if the user may be there at all.
-fn enter_directory(
-    invocation: &Invocation,
-    identity: &Identity,
-    variables: &mut environment::Variables,
-) -> Result<(), Error> {
-    if let Some(directory) = &invocation.directory {
-        env::set_current_dir(directory).map_err(|source| Error::Directory {
-            directory: directory.clone(),
-            source,
-        })?;
-    } else if let Identity::Become(account) = identity {
-        // By its name, so that every directory on the way counts, and one that was removed is noticed.
-        let stays = env::current_dir().and_then(env::set_current_dir);
-        if let Err(error) = stays {
-            say(&format!(
-                "note: {} can't be in the current directory ({error}), so the command runs in /; --cd says where else",
-                account.name
-            ));
-            enter_root()?;
-        }
-    } else {
-        return Ok(());
-    }
-    match env::current_dir() {
-        Ok(directory) => drop(variables.insert("PWD".into(), directory.into())),
-        Err(_) => drop(variables.remove(OsStr::new("PWD"))),
-    }
-    Ok(())
-}
-
-fn enter_root() -> Result<(), Error> {
-    let directory = Path::new("/");
-    env::set_current_dir(directory).map_err(|source| Error::Directory {
-        directory: directory.to_owned(),
+/// Reads the unit that `--unit` names; without one nothing is taken over.
+fn unit_settings(layout: &Layout, invocation: &Invocation, identity: &Identity) -> Result<unit::Settings, Error> {
+    let Some(name) = &invocation.unit else {
+        return Ok(unit::Settings::default());
+    };
+    unit::read(layout, name, identity.uid()).map_err(|source| Error::Unit {
+        unit: name.clone(),
         source,
     })
 }

@@ -176,6 +176,7 @@ mod tests {
             app: "nova".parse().unwrap(),
             tag: tag.map(|tag| tag.parse().unwrap()),
             run_as: RunAs::Caller,
+            unit: None,
             directory: None,
             command: command.into(),
             arguments: Vec::new(),
