@@ -12,6 +12,7 @@ use venvd_app::{AppName, Tag, UserName, VenvName};
 use venvd_fs::chain;
 use venvd_unit::UnitId;
 
+use crate::shell::Kind;
 use crate::unit;
 
 /// Wrong usage.
@@ -25,7 +26,7 @@ const NOT_FOUND: u8 = 127;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{0}\nUsage: venv-activate [--user USER | --as-self] [--cd DIR] APP[:TAG] [--] COMMAND [ARGUMENT]...")]
+    #[error("{0}\nUsage: venv-activate [--user USER | --as-self] [--cd DIR] APP[:TAG] [--] [COMMAND [ARGUMENT]...]")]
     Usage(String),
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -71,6 +72,10 @@ pub(crate) enum Error {
     )]
     AsRoot,
     #[error(
+        "root's own shell gets no venv, since nothing in one is run as root; `venv-activate {app}` starts a shell of its user"
+    )]
+    RootsShell { app: AppName },
+    #[error(
         "this runs as {user}, and only root can become {user}: `sudo venv-activate {app} …` (or --as-self, as you are)"
     )]
     NotAllowed { app: AppName, user: UserName },
@@ -112,6 +117,14 @@ pub(crate) enum Error {
     },
     #[error("{command:?} is neither in the venv nor in PATH{}", tags_with_it(.tags))]
     NoCommand { command: OsString, tags: Vec<VenvName> },
+    #[error("no {kind:?} is among the shells in /etc/shells")]
+    NoShell { kind: Kind },
+    #[error("can't tell the shell to show the venv: {file:?}, a file of venvd's own, can't be used")]
+    ShellFile {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{program:?} is there, but is no file that may be executed")]
     NotExecutable { program: PathBuf },
     #[error("can't execute {program:?}")]
@@ -126,7 +139,9 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } => NOT_FOUND,
+            Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } | Self::NoShell { .. } => {
+                NOT_FOUND
+            }
             // The file is there when it is the script's interpreter that is missing.
             Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
                 NOT_FOUND

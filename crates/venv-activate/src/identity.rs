@@ -71,7 +71,7 @@ pub(crate) fn decide(layout: &Layout, invocation: &Invocation) -> Result<Identit
         Relation::BelowRoot(found) => Ok(Identity::Become(account(user, found)?)),
         Relation::Root => Err(Error::AsRoot),
         Relation::Other => Err(Error::NotAllowed {
-            app: invocation.app.clone(),
+            app: invocation.target.app.clone(),
             user,
         }),
     }
@@ -100,7 +100,7 @@ fn relation(caller: Uid, wanted: &User) -> Relation<'_> {
 }
 
 fn user_of(layout: &Layout, invocation: &Invocation) -> Result<UserName, Error> {
-    let app = &invocation.app;
+    let app = &invocation.target.app;
     let definition = search::load_app(layout, app).map_err(|source| Error::Definition {
         app: app.clone(),
         source,

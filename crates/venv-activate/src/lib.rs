@@ -17,12 +17,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use nix::sys::stat::{Mode, umask};
+use nix::unistd::getuid;
 use venvd_app::Layout;
 use venvd_fs::Root;
 
-use args::{Invocation, Request};
+use args::{Invocation, Program, Request, Target};
 use error::Error;
 use identity::{Account, Identity};
+use shell::Kind;
 
 mod args;
 mod directory;
@@ -30,8 +32,10 @@ mod environment;
 mod error;
 mod identity;
 mod limits;
+mod print;
 mod privileges;
 mod resolve;
+mod shell;
 mod system;
 mod terminal;
 mod unit;
@@ -43,8 +47,9 @@ const SERVICE_UMASK: Mode = Mode::from_bits_truncate(0o022);
 #[must_use]
 pub fn main() -> ExitCode {
     let result = args::parse(env::args_os()).and_then(|request| match request {
-        Request::Help => Ok(args::HELP),
-        Request::Version => Ok(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n")),
+        Request::Help => Ok(args::HELP.to_owned()),
+        Request::Version => Ok(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n").to_owned()),
+        Request::Print(target, kind) => own_shell(&target, kind),
         Request::Run(invocation) => match run(&invocation) {
             Ok(never) => match never {},
             Err(error) => Err(error),
@@ -62,10 +67,25 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Returns what the caller's own shell is to evaluate.
+fn own_shell(target: &Target, kind: Option<Kind>) -> Result<String, Error> {
+    identity::refuse_setuid()?;
+    if getuid().is_root() {
+        return Err(Error::RootsShell {
+            app: target.app.clone(),
+        });
+    }
+    let venv = resolve::venv(&Layout::new(Root::host()), target)?;
+    Ok(print::text(kind.unwrap_or_else(print::asking), &venv))
+}
+
 fn run(invocation: &Invocation) -> Result<Infallible, Error> {
     let layout = Layout::new(Root::host());
     identity::refuse_setuid()?;
-    let venv = resolve::venv(&layout, invocation)?;
+    if let Program::Shell(_) = invocation.program {
+        shell::refuse_without_terminal()?;
+    }
+    let venv = resolve::venv(&layout, &invocation.target)?;
     let identity = identity::decide(&layout, invocation)?;
     let unit = unit_settings(&layout, invocation, &identity)?;
     let mut variables = environment::clean(env::vars_os());
@@ -83,14 +103,22 @@ fn run(invocation: &Invocation) -> Result<Infallible, Error> {
     unit.apply_to(&mut variables);
     environment::enter_venv(&layout, &mut variables, &venv);
     directory::enter(invocation, unit.directory.as_ref(), &identity, &mut variables)?;
-    let path = variables
-        .get(OsStr::new(environment::PATH))
-        .cloned()
-        .unwrap_or_default();
-    let program = resolve::command(&layout, invocation, &path)?;
+    let (program, arguments) = match &invocation.program {
+        Program::Command { name, arguments } => {
+            let path = variables.get(OsStr::new(environment::PATH)).cloned();
+            let wanted = (&invocation.target.app, name.as_os_str());
+            let program = resolve::command(&layout, wanted, &path.unwrap_or_default())?;
+            (program, arguments.clone())
+        }
+        Program::Shell(kind) => {
+            let shell = shell::choose(&layout, *kind, env::var_os("SHELL").as_deref())?;
+            let arguments = shell.show(&venv, &mut variables)?;
+            (shell.program, arguments)
+        }
+    };
     // Command::exec also undoes what Rust's own start did to SIGPIPE.
     let source = Command::new(&program)
-        .args(&invocation.arguments)
+        .args(arguments)
         .env_clear()
         .envs(variables)
         .exec();

@@ -65,7 +65,7 @@ fn what_is_missing_is_told_from_what_is_refused() {
     assert_eq!(host.fails("/activate nova:3 id").0, 127);
     assert_eq!(host.fails("/activate glance id").0, 127);
     assert_eq!(host.fails("/activate nova ./nothing").0, 127);
-    assert_eq!(host.fails("/activate nova").0, 2);
+    assert_eq!(host.fails("/activate nova </dev/null").0, 2);
     let (status, said) = host.fails(&format!("chmod g+w {BIN}; /activate nova id"));
     assert_eq!(status, 126);
     assert!(said.contains("can be written by others"), "{said}");

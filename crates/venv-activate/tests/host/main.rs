@@ -7,6 +7,7 @@
 mod chroot;
 mod commands;
 mod identity;
+mod own_shell;
 mod report;
 mod terminal;
 mod unit;
