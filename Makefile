@@ -107,6 +107,11 @@ install: ## below $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(MANUAL)/completions/venvctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/venvctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(MANUAL)/completions/_venvctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUAL)/completions/venvctl.fish
+	install -D -m 644 crates/venv-activate/completions/venv-activate.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/venv-activate
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions crates/venv-activate/completions/_venv-activate
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \
+	    crates/venv-activate/completions/venv-activate.fish
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/venvd/shell $(addprefix crates/venv-activate/shell/,bashrc config.fish)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/venvd/shell/zsh $(addprefix crates/venv-activate/shell/zsh/,.zshenv .zshrc)
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/venvd/README.md
