@@ -91,10 +91,10 @@ pub(crate) enum Error {
     #[error("after becoming {user}, {what}; nothing was run")]
     NotDropped { user: UserName, what: &'static str },
     #[error(
-        "can't keep the command from typing into root's terminal (no seccomp filter can be loaded); \
-         run it without a terminal: `setsid -w venv-activate … </dev/null 2>&1 | cat`"
+        "can't keep the command from typing into root's terminal (neither a seccomp filter nor a terminal of its own \
+         can be had); run it without a terminal: `setsid -w venv-activate … </dev/null 2>&1 | cat`"
     )]
-    Terminal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Terminal(#[source] io::Error),
     #[error("can't mark open descriptors close-on-exec; nothing was run")]
     Descriptors(#[source] io::Error),
     #[error("can't take over what {unit} says")]

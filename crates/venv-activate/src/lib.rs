@@ -1,6 +1,6 @@
 //! `venv-activate APP[:TAG] COMMAND…` runs a command in an app's venv, as the app's user.
 //!
-//! It ends in execve(2), so signals, terminal and exit status are the command's own. What happens before, in order:
+//! It ends in execve(2), so signals, terminal and exit status are the command's own (but see `terminal`). What happens before, in order:
 //! the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the command runs as
 //! (`identity`), a unit's settings are read (`unit`), root becomes that user for good (`privileges`, and `terminal`
 //! first), and the command is looked up and gets its environment (`environment`). Everything after the change of user
@@ -9,7 +9,6 @@
 //! Exit status, where it is not the command's own: 2 usage, 125 venv-activate could not or would not do it, 126 the
 //! venv or the command is there but can't be used, 127 the venv or the command is not there; as env(1) has it.
 
-use std::convert::Infallible;
 use std::env;
 use std::ffi::OsStr;
 use std::io::Write;
@@ -23,7 +22,7 @@ use venvd_fs::Root;
 
 use args::{Invocation, Program, Request, Target};
 use error::Error;
-use identity::{Account, Identity};
+use identity::Identity;
 use shell::Kind;
 
 mod args;
@@ -43,27 +42,25 @@ mod unit;
 /// What systemd gives a service that says nothing, see `UMask=` in systemd.exec(5).
 const SERVICE_UMASK: Mode = Mode::from_bits_truncate(0o022);
 
-/// Does what the command line says. Returns only when the command could not be started.
+/// Does what the command line says. Returns only when no command was started, or had to be waited for.
 #[must_use]
 pub fn main() -> ExitCode {
     let result = args::parse(env::args_os()).and_then(|request| match request {
-        Request::Help => Ok(args::HELP.to_owned()),
-        Request::Version => Ok(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n").to_owned()),
-        Request::Print(target, kind) => own_shell(&target, kind),
-        Request::Run(invocation) => match run(&invocation) {
-            Ok(never) => match never {},
-            Err(error) => Err(error),
-        },
+        Request::Help => Ok(say_out(args::HELP)),
+        Request::Version => Ok(say_out(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n"))),
+        Request::Print(target, kind) => own_shell(&target, kind).map(|text| say_out(&text)),
+        Request::Run(invocation) => run(&invocation),
     });
-    match result {
-        Ok(text) => match std::io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::from(error::OWN),
-        },
-        Err(error) => {
-            say(&venvd_fs::report(&error));
-            ExitCode::from(error.exit_code())
-        }
+    result.unwrap_or_else(|error| {
+        say(&venvd_fs::report(&error));
+        ExitCode::from(error.exit_code())
+    })
+}
+
+fn say_out(text: &str) -> ExitCode {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(error::OWN),
     }
 }
 
@@ -79,7 +76,7 @@ fn own_shell(target: &Target, kind: Option<Kind>) -> Result<String, Error> {
     Ok(print::text(kind.unwrap_or_else(print::asking), &venv))
 }
 
-fn run(invocation: &Invocation) -> Result<Infallible, Error> {
+fn run(invocation: &Invocation) -> Result<ExitCode, Error> {
     let layout = Layout::new(Root::host());
     identity::refuse_setuid()?;
     if let Program::Shell(_) = invocation.program {
@@ -89,13 +86,20 @@ fn run(invocation: &Invocation) -> Result<Infallible, Error> {
     let identity = identity::decide(&layout, invocation)?;
     let unit = unit_settings(&layout, invocation, &identity)?;
     let mut variables = environment::clean(env::vars_os());
+    if let Identity::Become(account) = &identity
+        && let Some(status) = terminal::protect(account)?
+    {
+        return Ok(status);
+    }
+    // While root may still raise them.
     if limits::set(&unit.limits)? == limits::Reached::Partly {
         say("note: some limits of the unit are above yours, and only root may raise those");
     }
     if let Identity::Become(account) = &identity {
-        become_service(account)?;
-        environment::become_user(&mut variables, account);
+        privileges::drop_to(account)?;
         umask(SERVICE_UMASK);
+        system::close_on_exec_from(3).map_err(Error::Descriptors)?;
+        environment::become_user(&mut variables, account);
     }
     if let Some(mode) = unit.umask {
         umask(mode);
@@ -123,17 +127,6 @@ fn run(invocation: &Invocation) -> Result<Infallible, Error> {
         .envs(variables)
         .exec();
     Err(Error::Exec { program, source })
-}
-
-/// Leaves root for good, and leaves nothing of root's behind: no descriptor, no way to type into its terminal.
-fn become_service(account: &Account) -> Result<(), Error> {
-    if terminal::is_within_reach() && terminal::forbid_push_back()? == terminal::Protection::NoNewPrivileges {
-        say(
-            "note: without CAP_SYS_ADMIN the terminal is protected in a way that keeps sudo from working in this command",
-        );
-    }
-    privileges::drop_to(account)?;
-    system::close_on_exec_from(3).map_err(Error::Descriptors)
 }
 
 /// Reads the unit that `--unit` names; without one nothing is taken over.
