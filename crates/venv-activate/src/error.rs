@@ -76,7 +76,7 @@ pub(crate) enum Error {
     )]
     RootsShell { app: AppName },
     #[error(
-        "this runs as {user}, and only root can become {user}: `sudo venv-activate {app} …` (or --as-self, as you are)"
+        "this runs as {user}, and only root can become {user}: `sudo -u {user} venv-activate {app} …` (or --as-self, as you are)"
     )]
     NotAllowed { app: AppName, user: UserName },
     #[error("venv-activate must not be installed setuid or setgid; chmod ug-s it")]

@@ -70,3 +70,48 @@ fn what_is_missing_is_told_from_what_is_refused() {
     assert_eq!(status, 126);
     assert!(said.contains("can be written by others"), "{said}");
 }
+
+#[test]
+fn no_trap_in_the_environment_fires() {
+    let Some(host) = Host::new() else { return };
+    host.write("/traps/trap.sh", "echo trapped\n");
+    host.write("/traps/sitecustomize.py", "print('trapped')\n");
+    host.write("/traps/trap.pm", "print \"trapped\\n\"; 1;\n");
+    host.program(
+        &format!("{BIN}/run-all"),
+        "bash -c 'echo bash'; perl -e 'print \"perl\\n\"'; ls / >/dev/null; python3 -c 'print(\"python\")'",
+    );
+    let traps = "BASH_ENV=/traps/trap.sh ENV=/traps/trap.sh PYTHONPATH=/traps PERL5LIB=/traps PERL5OPT=-Mtrap \
+                 PYTHONHOME=/nowhere IFS=/ SHELLOPTS=xtrace PS4='$(echo trapped >&2)' 'BASH_FUNC_ls%%=() { echo trapped; }'";
+    let op = "setpriv --reuid 1000 --regid 1000 --clear-groups env";
+    let untrapped = host.ok("/activate nova run-all");
+    assert!(untrapped.contains("bash\n"), "{untrapped}");
+    for line in [
+        format!("env {traps} /activate nova run-all"),
+        format!("{op} {traps} /activate --as-self nova run-all"),
+    ] {
+        assert_eq!(host.ok(&format!("{line} 2>&1")), untrapped, "{line}");
+    }
+    // The test can fail.
+    let trapped = host.shell(&format!("env {traps} {BIN}/run-all"));
+    assert!(String::from_utf8_lossy(&trapped.stdout).contains("trapped"));
+}
+
+#[test]
+fn a_command_is_of_one_venv_while_the_link_flips() {
+    let Some(host) = Host::new() else { return };
+    for tag in [1, 2] {
+        let body = format!("echo {tag} $VENVD_TAG ${{VIRTUAL_ENV##*/}} $(dirname $(command -v which-venv))");
+        host.program(&format!("/var/lib/venvd/venvs/nova/{tag}/bin/which-venv"), &body);
+    }
+    let said = host.ok("cd /etc/venvd/committed; \
+         while :; do for tag in 1 2; do ln -s /var/lib/venvd/venvs/nova/$tag .new; mv -T .new nova; done; done & \
+         for n in $(seq 150); do /activate nova which-venv; done; kill $!");
+    let of = |tag: u8| format!("{tag} {tag} {tag} /var/lib/venvd/venvs/nova/{tag}/bin");
+    assert_eq!(said.lines().count(), 150);
+    assert!(said.lines().all(|line| line == of(1) || line == of(2)), "{said}");
+    assert!(
+        said.contains(&of(1)) && said.contains(&of(2)),
+        "it never flipped: {said}"
+    );
+}

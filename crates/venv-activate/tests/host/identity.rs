@@ -61,7 +61,7 @@ fn who_may_do_what() {
     assert_eq!(host.ok("/activate --user op plain id -u"), "1000\n");
     assert_eq!(host.ok(&format!("{op} /activate --as-self nova id -u")), "1000\n");
     for (line, reason) in [
-        (format!("{op} /activate nova id"), "`sudo venv-activate nova …`"),
+        (format!("{op} /activate nova id"), "`sudo -u nova venv-activate nova …`"),
         (
             format!("{op} /activate --user nova nova id"),
             "only root can become nova",

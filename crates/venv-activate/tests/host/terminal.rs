@@ -1,6 +1,7 @@
 //! What a command can do to root's terminal.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::chroot::{Host, NOVA};
@@ -20,13 +21,14 @@ fn the_service_user_cannot_type_into_roots_terminal() {
          for my $request (0x5412, 0x541c) {\n\
              print \"errno \", ioctl(STDIN, $request, $c) ? 0 : $! + 0, \"\\n\";\n\
          }\n\
-         print 'wide ', syscall(16, 0, 0x7700005412, $c) < 0 ? $! + 0 : 0, \"\\n\";\n",
+         print 'wide ', syscall(16, 0, 0x7700005412, $c) < 0 ? $! + 0 : 0, \"\\n\";\n\
+         print 'x32 ', syscall(0x40000000 + 514, 0, 0x5412, $c) < 0 ? $! + 0 : 0, \"\\n\";\n",
     );
     let on_terminal = |line: &str| host.ok(&format!("script -qec '{line}' /dev/null </dev/null"));
     let pushed = on_terminal("/activate nova perl /push.pl");
     assert_eq!(pushed.matches("errno 1\r").count(), 2, "{pushed}");
     if cfg!(target_arch = "x86_64") {
-        assert!(pushed.contains("wide 1\r"), "{pushed}");
+        assert!(pushed.contains("wide 1\r") && pushed.contains("x32 1\r"), "{pushed}");
     }
     // Standard descriptors elsewhere: the session's terminal can still be opened.
     let pushed = on_terminal("/activate nova -- sh -c \"perl /push.pl </dev/tty\" </dev/null 2>&1 | cat");
@@ -38,6 +40,44 @@ fn the_service_user_cannot_type_into_roots_terminal() {
     if fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|text| text.trim() == "1") {
         assert!(on_terminal("perl /push.pl").contains("errno 0"));
     }
+}
+
+/// A program that asks for its own number the way 32-bit programs do, and exits with 0: a header, one segment, and
+/// `mov $20, %eax; int $0x80; xor %edi, %edi; mov $60, %eax; syscall`.
+#[cfg(target_arch = "x86_64")]
+fn foreign() -> Vec<u8> {
+    const BASE: u64 = 0x40_0000;
+    let code = b"\xb8\x14\0\0\0\xcd\x80\x31\xff\xb8\x3c\0\0\0\x0f\x05";
+    let (header, segment) = (64_u64, 56_u64);
+    let start = header + segment;
+    let length = start + code.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [BASE + start, header, 0] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0");
+    file.extend(b"\x01\0\0\0\x05\0\0\0");
+    for word in [0, BASE, BASE, length, length, 0x1000] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(code);
+    file
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_program_of_a_foreign_abi_is_killed() {
+    let Some(host) = Host::new() else { return };
+    let path = host.path("/foreign");
+    fs::write(&path, foreign()).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    if !Path::new("/usr/bin/script").exists() || !host.shell("/foreign").status.success() {
+        // A kernel without that ABI needs no guard against it.
+        return;
+    }
+    let said = host.ok("script -qec '/activate nova /foreign; echo status $?' /dev/null </dev/null");
+    // SIGSYS
+    assert!(said.contains("status 159"), "{said}");
 }
 
 /// As in a container without CAP_SYS_ADMIN, where the filter can't be loaded.
@@ -55,7 +95,10 @@ fn where_no_filter_can_be_loaded_the_command_has_a_terminal_of_its_own() {
     };
     let said = |line: &str| {
         let output = on_terminal(line);
-        let said = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+        // script(1) types a NUL when its own input ends.
+        let said = String::from_utf8_lossy(&output.stdout)
+            .replace('\r', "")
+            .replace("^@", "");
         assert!(output.status.success(), "{line}: {}: {said}", output.status);
         said
     };
