@@ -10,7 +10,7 @@ use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
 use crate::host::Host;
-use crate::machine::{Admit, Failure};
+use crate::machine::{Admit, Failure, When};
 use crate::transaction::Transaction;
 
 impl Host {
@@ -32,7 +32,7 @@ impl Host {
             Admit::InForce => leaving::admitted(layout, &app.name, self.in_force(&app)?)?,
             Admit::Leaving => {
                 let in_force = self.in_force(&app)?;
-                let leaving = self.leave(&app, transaction.outgoing.as_ref(), in_force.as_ref())?;
+                let leaving = self.leave(&app, transaction, in_force.as_ref())?;
                 // Before the policy: what is cut off between the two is admitted by the policy that is there.
                 leaving::write(layout, &app.name, &leaving)?;
                 behind(in_force.iter(), leaving)
@@ -59,24 +59,28 @@ impl Host {
         Ok(in_force::of_links(self.layout(), &app.name)?.venv)
     }
 
-    /// Returns the venvs whose rights still last when another is in force: those that left earlier and `outgoing`, as
-    /// far as processes run them.
+    /// Returns the venvs whose rights still last when another is in force: those that left earlier and the one that does
+    /// now, as far as processes run them. Units that nobody restarts need theirs for as long as they run.
     fn leave(
         &self,
         app: &App,
-        outgoing: Option<&VenvPath>,
+        transaction: &Transaction,
         in_force: Option<&VenvPath>,
     ) -> Result<Vec<Leaving>, Failure> {
         let layout = self.layout();
         if !has_rights(app) {
             return Ok(Vec::new());
         }
-        let (now, grace) = (leaving::now(), search::load_settings(layout)?.policy_grace);
+        let (outgoing, now) = (transaction.outgoing.as_ref(), leaving::now());
+        let until = match transaction.case.restart {
+            When::Now => now + search::load_settings(layout)?.policy_grace,
+            When::Later => Duration::MAX,
+        };
         let mut venvs = leaving::read(layout, &app.name)?;
         venvs.retain(|leaving| Some(&leaving.venv) != outgoing);
         venvs.extend(outgoing.map(|venv| Leaving {
             venv: venv.clone(),
-            until: now + grace,
+            until,
         }));
         venvs.retain(|leaving| Some(&leaving.venv) != in_force);
         let looked = look(layout, venvs, now);

@@ -48,6 +48,9 @@ impl<U: Units> Driver<U> {
                     );
                 }
                 if transaction.state.outcome().is_some() {
+                    if let Err(failure) = self.host.judge(transaction) {
+                        tracing::warn!("how {} did is not remembered: {}", transaction.app, failure.message);
+                    }
                     return;
                 }
                 // The timer was early by less than it can tell.

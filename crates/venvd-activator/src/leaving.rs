@@ -24,6 +24,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How often it is asked whether processes have ended.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// When nothing ends for this long, it is looked all the same.
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// What to wait for before the next look.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Wait {
@@ -68,7 +71,8 @@ impl Wait {
     }
 
     fn for_these(&mut self, (leaving, processes): &Running) {
-        self.until_at_most(leaving.until);
+        // Some wait for a restart that nobody has announced: a timer has no such time.
+        self.until_at_most(leaving.until.min(leaving::now() + DAY));
         self.processes.extend(processes.iter().map(|process| process.pid));
     }
 }

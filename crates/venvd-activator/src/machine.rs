@@ -36,6 +36,9 @@ pub struct Case {
     /// What becomes of the rights of the venv before.
     #[serde(default)]
     pub old_rights: OldRights,
+    /// When units change to the other venv.
+    #[serde(default)]
+    pub restart: When,
 }
 
 /// What the journals of older versions mean.
@@ -62,6 +65,17 @@ pub enum OldRights {
     UntilGone,
     /// They end before the new ones begin, with the units stopped: `--revoke`.
     Revoked,
+}
+
+/// When units change to the venv that is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// In the transaction.
+    #[default]
+    Now,
+    /// When somebody restarts them: `--at-next-restart`.
+    Later,
 }
 
 /// One of the two sides of a transaction.
@@ -289,6 +303,17 @@ impl State {
         (self.failure.as_ref(), self.stuck.as_ref())
     }
 
+    /// Returns why the venv that was asked for is not to be tried again unasked: its units did not run well. A fault on
+    /// the way there, or an interruption, says nothing about the venv.
+    #[must_use]
+    pub fn condemns(&self) -> Option<&Failure> {
+        let at_units = self
+            .failed_at
+            .is_some_and(|at| touches_units(at) && at != Effect::StopUnits);
+        let is_fault = |failure: &&Failure| ![Code::INTERRUPTED, Code::INTERNAL].contains(&failure.code.as_str());
+        self.failure.as_ref().filter(|_| at_units).filter(is_fault)
+    }
+
     /// Returns the stage to show.
     #[must_use]
     pub fn stage(&self) -> Stage {
@@ -416,6 +441,7 @@ impl State {
 
 /// The way forward.
 fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
+    let captured = concerned(case, captured);
     let mut effects = vec![Effect::Check];
     let in_force_after = match case.kind {
         Kind::Activate => case.enabled && !case.same,
@@ -469,6 +495,14 @@ fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
     effects
 }
 
+/// What of the captured units the transaction touches: all, or none.
+fn concerned(case: &Case, captured: Captured) -> Captured {
+    match case.restart {
+        When::Now => captured,
+        When::Later => Captured::Nothing,
+    }
+}
+
 /// The way back, from a failure in the middle of `failed_at`.
 fn back(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
     let reached = reached(case, failed_at, captured);
@@ -476,7 +510,7 @@ fn back(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
     if stays(case, failed_at) {
         return vec![Effect::WritePolicies(Admit::InForce), Effect::ClearPending];
     }
-    let restart = captured != Captured::Nothing && reached.iter().any(|effect| touches_units(*effect));
+    let restart = concerned(case, captured) != Captured::Nothing && reached.iter().any(|effect| touches_units(*effect));
     let moved = has(Effect::SetCommitted(Side::New)) || has(Effect::SetSwitch(Side::New));
     // What `disable` has reloaded knows no target, so there the old units must be back before it can stop anything.
     let stop_first = case.kind != Kind::Disable;

@@ -211,6 +211,18 @@ impl Layout {
         self.held_venvs().join(name.relative())
     }
 
+    /// Returns the file that says that an app is to stay as it is, and why.
+    #[must_use]
+    pub fn frozen(&self, app: &AppName) -> PathBuf {
+        self.config(format!("frozen/{app}"))
+    }
+
+    /// Returns the file that says that a venv did not run well on this host.
+    #[must_use]
+    pub fn known_bad(&self, name: &VenvName) -> PathBuf {
+        self.data("known-bad").join(name.relative())
+    }
+
     /// Returns the directory of activations' journals.
     #[must_use]
     pub fn transactions(&self) -> PathBuf {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use nix::unistd::{User, getuid};
 use serde::Serialize;
 use venvd_app::{Layout, VenvName};
-use venvd_core::hold::{self, Hold};
-use venvd_core::list;
+use venvd_core::note::Note;
+use venvd_core::{hold, list};
 use venvd_fs::atomic::Change;
 
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ struct State {
     held: bool,
     changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hold: Option<Hold>,
+    hold: Option<Note>,
 }
 
 /// Holds a venv.
@@ -34,7 +34,7 @@ pub(super) fn hold(layout: &Layout, venv: &VenvName, reason: Option<&str>, json:
         list::find(layout, venv)?;
         return show_held(venv, json, (before.clone(), false, before_text(before, "as before")));
     }
-    let hold = Hold {
+    let hold = Note {
         reason: reason.map(str::to_owned),
         by: caller(),
         since: Some(now()),
@@ -44,7 +44,7 @@ pub(super) fn hold(layout: &Layout, venv: &VenvName, reason: Option<&str>, json:
     show_held(venv, json, (hold, changed, text))
 }
 
-fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Hold, bool, String)) -> Result<ExitCode, Failure> {
+fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Note, bool, String)) -> Result<ExitCode, Failure> {
     let state = State {
         venv: venv.clone(),
         held: true,
@@ -58,7 +58,7 @@ fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Hold, bool, 
 }
 
 /// Says that a venv was held already, by whom and why.
-fn before_text(before: &Hold, what: &str) -> String {
+fn before_text(before: &Note, what: &str) -> String {
     let by = before.by.iter().map(|by| format!(" by {by}"));
     let why = before.reason.iter().map(|why| format!(": {why}"));
     let said: String = by.chain(why).collect();
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn says_who_held_it_before() {
-        let before = Hold {
+        let before = Note {
             reason: Some("audit".into()),
             by: Some("alice".into()),
             since: None,

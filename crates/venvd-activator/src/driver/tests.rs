@@ -6,17 +6,15 @@ use venvd_bus::{Cause, JobReport, Outcome};
 use venvd_fs::atomic;
 
 use super::*;
-use crate::machine::OldRights;
-use crate::request::{Ask, Request};
+use crate::request::{Ask, Options, Request};
 use crate::testing::{DEFINITION, DISTRIBUTION, Place, Simulated};
 
 fn request(ask: Ask) -> Request {
     Request {
         app: "nova".parse().unwrap(),
         ask,
-        cause: Cause::Dbus,
         caller_uid: Some(0),
-        old_rights: OldRights::UntilGone,
+        options: Options::of(Cause::Dbus),
     }
 }
 
