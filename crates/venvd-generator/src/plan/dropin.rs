@@ -22,7 +22,9 @@ pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), hos
     }
     if id.is_template() {
         let instances = host.units.instances(id);
-        for instance in instances.iter().filter(|instance| !host.claimed.contains(instance)) {
+        // By the name of its file: an alias of an instance that is declared is that instance, whose drop-in is its own.
+        let claimed = |instance: &UnitId| host.claimed.contains(&host.units.find(instance).id);
+        for instance in instances.iter().filter(|instance| !claimed(instance)) {
             let members: Vec<_> = members
                 .iter()
                 .map(|member| Member {

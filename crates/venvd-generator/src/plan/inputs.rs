@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use venvd_app::cmdline::Source;
 use venvd_app::in_force::{self, Switches, Why};
 use venvd_app::links::VenvPath;
+use venvd_app::parallel;
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, Record};
 use venvd_fs::report as explain;
 
 use crate::manager::Manager;
 use crate::report::{AppReport, Report};
+
+/// How many apps make a batch for [`parallel::map`].
+const BATCH: usize = 5;
 
 /// Everything that was read, apart from unit files.
 #[derive(Debug, Default)]
@@ -87,13 +91,14 @@ impl Inputs {
         };
         // Off for good is nothing to speak of.
         let enabled = declared.apps.iter().filter(|(_, app)| app.enabled && switches.host);
-        let states = enabled
-            .map(|(name, app)| {
-                let in_force = in_force::of_app(layout, app, &switches).map_err(|error| explain(&error));
-                let pending = fs::symlink_metadata(layout.pending(name)).is_ok();
-                (name.clone(), State { in_force, pending })
-            })
-            .collect();
+        let enabled: Vec<_> = enabled.collect();
+        let state = |&(name, app): &(&AppName, &App)| {
+            let in_force = in_force::of_app(layout, app, &switches).map_err(|error| explain(&error));
+            let pending = fs::symlink_metadata(layout.pending(name)).is_ok();
+            (name.clone(), State { in_force, pending })
+        };
+        let states = parallel::map(&enabled, BATCH, |apps| apps.iter().map(state).collect::<Vec<_>>());
+        let states = states.into_iter().flatten().collect();
         Self {
             declared,
             states,
