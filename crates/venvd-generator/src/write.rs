@@ -83,9 +83,12 @@ fn make_link(path: &Path, target: &Path) -> Result<(), Error> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => DirBuilder::new().recursive(true).mode(0o755).create(parent),
-        None => Ok(()),
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let mut builder = DirBuilder::new();
+    match builder.mode(0o755).create(parent) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => builder.recursive(true).create(parent),
+        made => made,
     }
 }
 

@@ -41,12 +41,16 @@ pub struct State {
 }
 
 /// An app whose units are to run from a venv.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct InForce<'a> {
     /// The app.
     pub app: &'a App,
     /// Its venv: the committed one, or the previous one.
     pub venv: &'a VenvPath,
+    /// The venv's directory as text: each of the app's units has it several times.
+    pub directory: String,
+    /// The definition's path as text.
+    pub source: String,
     /// What is known of that venv.
     pub record: Option<&'a Record>,
     /// Whether its units wait for `venvd-recover.service`.
@@ -112,9 +116,12 @@ impl Inputs {
     pub fn in_force(&self) -> Vec<InForce<'_>> {
         let apps = self.states.iter().filter_map(|(name, state)| {
             let in_force = state.in_force.as_ref().ok()?;
+            let (app, venv) = (self.declared.apps.get(name)?, in_force.venv.as_ref()?);
             Some(InForce {
-                app: self.declared.apps.get(name)?,
-                venv: in_force.venv.as_ref()?,
+                app,
+                venv,
+                directory: venv.path().display().to_string(),
+                source: app.source.display().to_string(),
                 record: in_force.record.as_ref(),
                 pending: state.pending,
             })

@@ -37,8 +37,8 @@ const BATCH: usize = 25;
 #[derive(Debug)]
 struct Host<'a> {
     units: &'a UnitFiles,
-    /// The units that belong to an app.
-    claimed: BTreeSet<UnitId>,
+    /// The units that belong to an app, and the members that would have each.
+    claims: &'a BTreeMap<UnitId, Vec<Member<'a>>>,
     /// Those of them that are written whole.
     wholes: BTreeSet<UnitId>,
     /// Who reads what is generated.
@@ -62,12 +62,12 @@ pub fn plan<R: Send>(inputs: &Inputs, units: &UnitFiles, take: impl Fn(&Part) ->
     for in_force in &apps {
         common
             .files
-            .insert(text::target_name(in_force.app), text::target(in_force.app));
+            .insert(text::target_name(in_force.app), text::target(in_force));
         for (name, unit) in &in_force.app.units {
             match UnitId::parse(name.as_str()) {
                 Ok(id) => {
                     let member = Member {
-                        in_force: *in_force,
+                        in_force,
                         id,
                         unit: Cow::Borrowed(unit),
                     };
@@ -87,13 +87,13 @@ pub fn plan<R: Send>(inputs: &Inputs, units: &UnitFiles, take: impl Fn(&Part) ->
     let wholes = claims.iter().filter(|(_, members)| whole(members));
     let host = Host {
         units,
-        claimed: claims.keys().cloned().collect(),
+        claims: &claims,
         wholes: wholes.map(|(id, _)| id.clone()).collect(),
         manager: &inputs.manager,
         defaults: Defaults::read(units, &inputs.manager),
     };
     // Whole units may have one alias in common, so they know of each other; of all else nothing does.
-    let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.into_iter().partition(|(id, _)| host.wholes.contains(id));
+    let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.iter().partition(|(id, _)| host.wholes.contains(*id));
     common.plan(&wholes, &host);
     let mut parts = vec![(take(&common), common.told)];
     parts.extend(parallel::map(&others, BATCH, |claims| {

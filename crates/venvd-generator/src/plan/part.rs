@@ -12,7 +12,7 @@ use super::{Host, Inputs, dropin, whole};
 use crate::report::UnitReport;
 
 /// A unit, and the members that would have it.
-pub(super) type Claim<'a> = (UnitId, Vec<Member<'a>>);
+pub(super) type Claim<'a> = (&'a UnitId, &'a Vec<Member<'a>>);
 
 /// What is to be written, and what is to be said. Paths are below the generator's directory, as text: comparing them part
 /// by part was a tenth of all work.
@@ -30,7 +30,7 @@ impl Part {
     /// Plans these units.
     pub(super) fn plan(&mut self, claims: &[Claim<'_>], host: &Host<'_>) {
         for (id, members) in claims {
-            let (members, refused) = member::settle(members.clone());
+            let (members, refused) = member::settle((*members).clone());
             for (member, skip) in refused {
                 self.skip(&member, &skip);
             }
