@@ -58,30 +58,12 @@ pub fn plan<R: Send>(inputs: &Inputs, units: &UnitFiles, take: impl Fn(&Part) ->
     if apps.is_empty() {
         return (vec![take(&common)], report);
     }
-    let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
     for in_force in &apps {
         common
             .files
             .insert(text::target_name(in_force.app), text::target(in_force));
-        for (name, unit) in &in_force.app.units {
-            match UnitId::parse(name.as_str()) {
-                Ok(id) => {
-                    let member = Member {
-                        in_force,
-                        id,
-                        unit: Cow::Borrowed(unit),
-                    };
-                    // A whole unit hides whatever had its name before.
-                    let key = match unit.kind {
-                        UnitKind::Whole(_) => member.id.clone(),
-                        _ => units.find(&member.id).id,
-                    };
-                    claims.entry(key).or_default().push(member);
-                }
-                Err(error) => report.unit(in_force.app.name.as_str(), name.to_string(), UnitReport::skipped(error)),
-            }
-        }
     }
+    let mut claims = claims(&apps, units, &mut report);
     inherit(&mut claims);
     let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
     let wholes = claims.iter().filter(|(_, members)| whole(members));
@@ -109,6 +91,32 @@ pub fn plan<R: Send>(inputs: &Inputs, units: &UnitFiles, take: impl Fn(&Part) ->
         }
     }
     (taken, report)
+}
+
+/// Returns who would have which unit, by the names under which systemd lists them.
+fn claims<'a>(apps: &'a [InForce<'a>], units: &UnitFiles, report: &mut Report) -> BTreeMap<UnitId, Vec<Member<'a>>> {
+    let mut claims: BTreeMap<UnitId, Vec<Member<'a>>> = BTreeMap::new();
+    for in_force in apps {
+        for (name, unit) in &in_force.app.units {
+            match UnitId::parse(name.as_str()) {
+                Ok(id) => {
+                    let member = Member {
+                        in_force,
+                        id,
+                        unit: Cow::Borrowed(unit),
+                    };
+                    // A whole unit hides whatever had its name before.
+                    let key = match unit.kind {
+                        UnitKind::Whole(_) => member.id.clone(),
+                        _ => units.find(&member.id).id,
+                    };
+                    claims.entry(key).or_default().push(member);
+                }
+                Err(error) => report.unit(in_force.app.name.as_str(), name.to_string(), UnitReport::skipped(error)),
+            }
+        }
+    }
+    claims
 }
 
 /// Gives instances that are declared by their own names what is declared of their templates, too: of two drop-ins of
