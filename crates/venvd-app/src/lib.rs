@@ -11,6 +11,7 @@ mod later;
 pub mod layout;
 pub mod links;
 pub mod name;
+pub mod parallel;
 pub mod record;
 pub mod scope;
 pub mod search;
