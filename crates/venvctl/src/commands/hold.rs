@@ -24,21 +24,13 @@ struct State {
 
 /// Holds a venv.
 pub(super) fn hold(layout: &Layout, venv: &VenvName, reason: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
-    if reason.is_some_and(|reason| reason.chars().any(char::is_control)) {
-        let message = "the reason has a line break or another control character; give it in one line of plain text";
-        return Err(Failure::refused("invalid-reason", message));
-    }
+    let hold = note(reason)?;
     let before = hold::read(layout, venv)?;
     if let (Some(before), None) = (&before, reason) {
         // Who only says `hold` again takes nobody's reason away; a venv that is not there is told all the same.
         list::find(layout, venv)?;
         return show_held(venv, json, (before.clone(), false, before_text(before, "as before")));
     }
-    let hold = Note {
-        reason: reason.map(str::to_owned),
-        by: caller(),
-        since: Some(now()),
-    };
     let changed = hold::hold(layout, venv, &hold)? == Change::Changed;
     let text = before.map_or_else(String::new, |before| before_text(&before, "and its reason is replaced"));
     show_held(venv, json, (hold, changed, text))
@@ -87,6 +79,19 @@ pub(super) fn unhold(layout: &Layout, venv: &VenvName, json: bool) -> Result<Exi
         format!("{venv} is not held{before}\n")
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what is to be remembered of a word that is said now.
+pub(super) fn note(reason: Option<&str>) -> Result<Note, Failure> {
+    if reason.is_some_and(|reason| reason.chars().any(char::is_control)) {
+        let message = "the reason has a line break or another control character; give it in one line of plain text";
+        return Err(Failure::refused("invalid-reason", message));
+    }
+    Ok(Note {
+        reason: reason.map(str::to_owned),
+        by: caller(),
+        since: Some(now()),
+    })
 }
 
 /// Returns seconds since 1970.

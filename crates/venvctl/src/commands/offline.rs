@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::{App, AppName, Layout, ProgramName, search};
-use venvd_core::preflight;
+use venvd_bus::Code;
+use venvd_core::{brake, preflight};
 use venvd_fs::atomic;
 
 use crate::client::Request;
@@ -27,7 +28,7 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
     };
     let app = search::load_app(layout, name)?;
     match request {
-        // Nobody runs there whose rights could end.
+        // Nobody runs there whose rights could end, or who could be restarted.
         Request::Activate { venv, .. } => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
         Request::Rollback(_) => {
             let previous = links::read(layout, Link::Previous, name)?.ok_or_else(|| {
@@ -63,6 +64,11 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
 fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failure> {
     let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
     let manifest = preflight::check(layout, venv, &needed)?;
+    if let Some(note) = brake::frozen(layout, &app.name)? {
+        let name = &app.name;
+        let message = format!("{name} is frozen{note}; `venvctl thaw {name}` lets it be activated again");
+        return Err(Failure::refused(Code::FROZEN, message));
+    }
     let before = links::read(layout, Link::Committed, &app.name)?;
     venvd_core::committed_record(&manifest)?.write(&Link::Committed.record(layout, &app.name))?;
     search::accept(layout, &app.name)?;
