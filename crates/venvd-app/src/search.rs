@@ -13,6 +13,7 @@ use venvd_fs::{IoContext, atomic, chain};
 use crate::definition::{App, RawApp};
 use crate::layout::Layout;
 use crate::name::AppName;
+use crate::scope::Scope;
 use crate::settings::{RawSettings, Settings};
 
 /// All that is declared on a host, and what is wrong with the rest.
@@ -105,7 +106,13 @@ fn unknown(layout: &Layout, app: &AppName) -> LoadError {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
-    let (raw, _) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &layout.settings())?;
+    let main = layout.settings();
+    let (raw, texts) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &main)?;
+    if raw.commands_directory.is_some() && layout.scope() == Scope::User {
+        let key = ["commands-directory".to_owned()];
+        let message = "no app of a user exposes commands: take it out";
+        return Err(point_at(&texts, &main, &key, message).into());
+    }
     Ok(raw.into())
 }
 
@@ -316,7 +323,7 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LoadError> {
     toml::from_str(text).map_err(|error| Diagnostic::at(path, text, error.span(), error.message()).into())
 }
 
-fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
     let real = layout.trusted(path)?;
     let on_disk = layout.on_disk(real);
     let bytes = atomic::read(&on_disk)?

@@ -1,5 +1,7 @@
 //! Global settings: `/etc/venvd/venvd.toml` and what `venvd.toml.d/*.toml` merge over it.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 
 use crate::later::Later;
@@ -15,10 +17,15 @@ pub struct Settings {
     pub deployment: Option<Tag>,
     /// How many of an app's newest venvs `gc` keeps in any case.
     pub keep: u32,
+    /// Where the links of exposed commands are, as a path of the host.
+    pub commands_directory: PathBuf,
 }
 
 /// The one in force, the one before, and the one that comes next.
 const KEEP: u32 = 3;
+
+/// In everybody's PATH, in front of what the distribution installed, and in sudo's `secure_path` on Debian.
+pub(crate) const COMMANDS_DIRECTORY: &str = "/usr/local/bin";
 
 impl Default for Settings {
     fn default() -> Self {
@@ -26,6 +33,7 @@ impl Default for Settings {
             enabled: true,
             deployment: None,
             keep: KEEP,
+            commands_directory: COMMANDS_DIRECTORY.into(),
         }
     }
 }
@@ -37,6 +45,7 @@ pub(crate) struct RawSettings {
     enabled: Option<bool>,
     deployment: Option<Tag>,
     keep: Option<u32>,
+    pub(crate) commands_directory: Option<AbsolutePath>,
     policy_grace: Option<Later<Span>>,
     registry: Option<Later<String>>,
     trust: Option<Later<AbsolutePath>>,
@@ -48,6 +57,9 @@ impl From<RawSettings> for Settings {
             enabled: raw.enabled.unwrap_or(true),
             deployment: raw.deployment,
             keep: raw.keep.unwrap_or(KEEP),
+            commands_directory: raw
+                .commands_directory
+                .map_or_else(|| COMMANDS_DIRECTORY.into(), |directory| directory.to_path_buf()),
         }
     }
 }
