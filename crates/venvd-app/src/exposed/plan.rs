@@ -109,12 +109,6 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Returns whether all links of an app's commands are there that can be.
-    #[must_use]
-    pub fn has_all_of(&self, app: &AppName) -> bool {
-        self.make.iter().all(|(_, whose)| whose != app)
-    }
-
     /// Returns whether nothing is to be changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
