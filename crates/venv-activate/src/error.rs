@@ -97,6 +97,19 @@ pub(crate) enum Error {
     },
     #[error("{command:?} is neither in the venv nor in PATH{}", tags_with_it(.tags))]
     NoCommand { command: OsString, tags: Vec<VenvName> },
+    #[error("{venv}, which is in force, has no {}{}", .command.display(), tags_with_it(.tags))]
+    NotInVenv {
+        venv: VenvName,
+        command: OsString,
+        tags: Vec<VenvName>,
+    },
+    #[error(
+        "no app that is on exposes a command {name:?}, and venv-activate was called by that name; `venvctl doctor` shows \
+         links that are not right"
+    )]
+    NotExposed { name: OsString },
+    #[error("can't learn whose command this is; `systemctl restart venvd` writes that anew")]
+    Exposed(#[source] LoadError),
     #[error("{program:?} is there, but is no file that may be executed")]
     NotExecutable { program: PathBuf },
     #[error("can't execute {program:?}")]
@@ -111,12 +124,17 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } => NOT_FOUND,
+            Self::NothingInForce { .. }
+            | Self::NoSuchVenv { .. }
+            | Self::NoCommand { .. }
+            | Self::NotInVenv { .. }
+            | Self::NotExposed { .. } => NOT_FOUND,
             // The file is there when it is the script's interpreter that is missing.
             Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
                 NOT_FOUND
             }
             Self::Link(_)
+            | Self::Exposed(_)
             | Self::NoneCanRun { .. }
             | Self::UnsafeVenv { .. }
             | Self::NotExecutable { .. }

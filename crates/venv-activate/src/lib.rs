@@ -3,7 +3,8 @@
 //! It ends in execve(2), so signals, terminal and exit status are the command's own. What happens before, in order:
 //! the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the command runs as
 //! (`identity`), root becomes that user for good (`privileges`, and `terminal` first), and the command is looked
-//! up and gets its environment (`environment`). Everything after the change of user happens as that user.
+//! up and gets its environment (`environment`). Everything after the change of user happens as that user. Called by
+//! another name than its own, through a link, it is an exposed command of that name (`exposed`).
 //!
 //! Exit status, where it is not the command's own: 2 usage, 125 venv-activate could not or would not do it, 126 the
 //! venv or the command is there but can't be used, 127 the venv or the command is not there; as env(1) has it.
@@ -18,6 +19,7 @@ use std::process::{Command, ExitCode};
 
 use nix::sys::stat::{Mode, umask};
 use venvd_app::Layout;
+use venvd_app::links::VenvPath;
 use venvd_fs::Root;
 
 use args::{Invocation, Request};
@@ -27,6 +29,7 @@ use identity::{Account, Identity};
 mod args;
 mod environment;
 mod error;
+mod exposed;
 mod identity;
 mod privileges;
 mod resolve;
@@ -39,10 +42,17 @@ const SERVICE_UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// Does what the command line says. Returns only when the command could not be started.
 #[must_use]
 pub fn main() -> ExitCode {
+    let layout = Layout::new(Root::host());
+    if let Some(name) = exposed::called_as(env::args_os().next()) {
+        return match exposed::run(&layout, &name, env::args_os().skip(1)) {
+            Ok(never) => match never {},
+            Err(error) => fail(&error),
+        };
+    }
     let result = args::parse(env::args_os()).and_then(|request| match request {
         Request::Help => Ok(args::HELP),
         Request::Version => Ok(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n")),
-        Request::Run(invocation) => match run(&invocation) {
+        Request::Run(invocation) => match run(&layout, &invocation) {
             Ok(never) => match never {},
             Err(error) => Err(error),
         },
@@ -52,30 +62,35 @@ pub fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::from(error::OWN),
         },
-        Err(error) => {
-            say(&venvd_fs::report(&error));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => fail(&error),
     }
 }
 
-fn run(invocation: &Invocation) -> Result<Infallible, Error> {
-    let layout = Layout::new(Root::host());
+fn fail(error: &Error) -> ExitCode {
+    say(&venvd_fs::report(error));
+    ExitCode::from(error.exit_code())
+}
+
+fn run(layout: &Layout, invocation: &Invocation) -> Result<Infallible, Error> {
     identity::refuse_setuid()?;
-    let venv = resolve::venv(&layout, invocation)?;
-    let identity = identity::decide(&layout, invocation)?;
+    let venv = resolve::venv(layout, invocation)?;
+    execute(layout, &venv, invocation)
+}
+
+fn execute(layout: &Layout, venv: &VenvPath, invocation: &Invocation) -> Result<Infallible, Error> {
+    let identity = identity::decide(layout, invocation)?;
     let mut variables = environment::clean(env::vars_os());
     if let Identity::Become(account) = &identity {
         become_service(account)?;
         environment::become_user(&mut variables, account);
     }
-    environment::enter_venv(&mut variables, &venv);
+    environment::enter_venv(&mut variables, venv);
     enter_directory(invocation, &identity, &mut variables)?;
     let path = variables
         .get(OsStr::new(environment::PATH))
         .cloned()
         .unwrap_or_default();
-    let program = resolve::command(&layout, invocation, &path)?;
+    let program = resolve::command(layout, invocation, &path)?;
     // Command::exec also undoes what Rust's own start did to SIGPIPE.
     let source = Command::new(&program)
         .args(&invocation.arguments)

@@ -50,7 +50,7 @@ impl Host {
             )
             .unwrap();
         }
-        let program = host.path("/activate");
+        let program = host.path("/venv-activate");
         fs::copy(env!("CARGO_BIN_EXE_venv-activate"), program).unwrap();
         Some(host)
     }
@@ -129,7 +129,7 @@ fn root_becomes_the_service_user_for_good() {
     // Whatever root's shell is like: open descriptors, a strict umask, inheritable capabilities, groups, a trap.
     let report = host.ok(
         "cd /root; umask 077; exec 7</etc/passwd 9>/dev/null; export LD_PRELOAD=/x BASH_ENV=/x; \
-         exec setpriv --inh-caps=+chown,+setuid --ambient-caps=+chown --groups 0,4 env SUDO_USER=x /activate nova report 2>/dev/null",
+         exec setpriv --inh-caps=+chown,+setuid --ambient-caps=+chown --groups 0,4 env SUDO_USER=x /venv-activate nova report 2>/dev/null",
     );
     let id = NOVA.to_string();
     for ids in ["Uid", "Gid"] {
@@ -173,17 +173,20 @@ fn root_becomes_the_service_user_for_good() {
 #[test]
 fn exit_status_and_signals_are_the_commands_own() {
     let Some(host) = Host::new() else { return };
-    assert_eq!(host.fails("exec /activate nova -- sh -c 'exit 77'").0, 77);
+    assert_eq!(host.fails("exec /venv-activate nova -- sh -c 'exit 77'").0, 77);
     // A shell says 128 + 15 of a child that was killed by SIGTERM: nothing stands between the two.
-    assert_eq!(host.fails("/activate nova -- sh -c 'kill -TERM $$'; exit $?").0, 143);
     assert_eq!(
-        host.ok("/activate nova -- sh -c 'echo $$' & wait; echo $!")
+        host.fails("/venv-activate nova -- sh -c 'kill -TERM $$'; exit $?").0,
+        143
+    );
+    assert_eq!(
+        host.ok("/venv-activate nova -- sh -c 'echo $$' & wait; echo $!")
             .lines()
             .count(),
         2
     );
     assert_eq!(
-        host.ok("/activate nova -- printf '<%s>' '' 'a b' --cd"),
+        host.ok("/venv-activate nova -- printf '<%s>' '' 'a b' --cd"),
         "<><a b><--cd>"
     );
 }
@@ -191,21 +194,21 @@ fn exit_status_and_signals_are_the_commands_own() {
 #[test]
 fn directories_are_kept_or_chosen() {
     let Some(host) = Host::new() else { return };
-    assert_eq!(host.ok("cd /usr/bin; /activate nova pwd"), "/usr/bin\n");
+    assert_eq!(host.ok("cd /usr/bin; /venv-activate nova pwd"), "/usr/bin\n");
     assert_eq!(
-        host.ok("/activate nova --cd /usr/lib -- sh -c 'pwd; echo $PWD'"),
+        host.ok("/venv-activate nova --cd /usr/lib -- sh -c 'pwd; echo $PWD'"),
         "/usr/lib\n/usr/lib\n"
     );
-    let output = host.shell("cd /root; /activate nova pwd");
+    let output = host.shell("cd /root; /venv-activate nova pwd");
     assert_eq!(output.stdout, b"/\n");
     assert!(String::from_utf8_lossy(&output.stderr).contains("note: nova can't be in the current directory"));
     // One that is gone.
     assert_eq!(
-        host.ok("mkdir /gone; cd /gone; rmdir /gone; /activate nova pwd 2>/dev/null"),
+        host.ok("mkdir /gone; cd /gone; rmdir /gone; /venv-activate nova pwd 2>/dev/null"),
         "/\n"
     );
     // As nova, not as root.
-    let (status, said) = host.fails("/activate nova --cd /root -- pwd");
+    let (status, said) = host.fails("/venv-activate nova --cd /root -- pwd");
     assert_eq!(status, 125);
     assert!(said.contains("can't go to \"/root\": Permission denied"), "{said}");
 }
@@ -213,8 +216,8 @@ fn directories_are_kept_or_chosen() {
 #[test]
 fn closed_standard_descriptors_are_opened_on_nothing() {
     let Some(host) = Host::new() else { return };
-    let said = host.ok("/activate nova -- readlink /proc/self/fd/0 <&-; \
-         /activate nova -- sh -c 'readlink /proc/$$/fd/2 >&1' 2>&-");
+    let said = host.ok("/venv-activate nova -- readlink /proc/self/fd/0 <&-; \
+         /venv-activate nova -- sh -c 'readlink /proc/$$/fd/2 >&1' 2>&-");
     assert_eq!(said, "/dev/null\n/dev/null\n");
 }
 
@@ -223,36 +226,39 @@ fn who_may_do_what() {
     let Some(host) = Host::new() else { return };
     let op = "setpriv --reuid 1000 --regid 1000 --clear-groups";
     let nova = "setpriv --reuid 64060 --regid 64060 --init-groups";
-    assert_eq!(host.ok("/activate nova id -u"), "64060\n");
-    assert_eq!(host.ok(&format!("{nova} /activate nova id -u")), "64060\n");
-    assert_eq!(host.ok(&format!("{nova} /activate --user nova nova id -u")), "64060\n");
-    assert_eq!(host.ok("/activate --user op plain id -u"), "1000\n");
-    assert_eq!(host.ok(&format!("{op} /activate --as-self nova id -u")), "1000\n");
+    assert_eq!(host.ok("/venv-activate nova id -u"), "64060\n");
+    assert_eq!(host.ok(&format!("{nova} /venv-activate nova id -u")), "64060\n");
+    assert_eq!(
+        host.ok(&format!("{nova} /venv-activate --user nova nova id -u")),
+        "64060\n"
+    );
+    assert_eq!(host.ok("/venv-activate --user op plain id -u"), "1000\n");
+    assert_eq!(host.ok(&format!("{op} /venv-activate --as-self nova id -u")), "1000\n");
     for (line, reason) in [
-        (format!("{op} /activate nova id"), "`sudo venv-activate nova …`"),
+        (format!("{op} /venv-activate nova id"), "`sudo venv-activate nova …`"),
         (
-            format!("{op} /activate --user nova nova id"),
+            format!("{op} /venv-activate --user nova nova id"),
             "only root can become nova",
         ),
         (
-            format!("{op} /activate --user root nova id"),
+            format!("{op} /venv-activate --user root nova id"),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --as-self nova id".to_owned(),
+            "/venv-activate --as-self nova id".to_owned(),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --user root nova id".to_owned(),
+            "/venv-activate --user root nova id".to_owned(),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --user nobody-here nova id".to_owned(),
+            "/venv-activate --user nobody-here nova id".to_owned(),
             "there is no user nobody-here",
         ),
-        ("/activate plain id".to_owned(), "has no `user`"),
+        ("/venv-activate plain id".to_owned(), "has no `user`"),
         (
-            "chmod u+s /activate; setpriv --reuid 1000 /activate nova id".to_owned(),
+            "chmod u+s /venv-activate; setpriv --reuid 1000 /venv-activate nova id".to_owned(),
             "must not be installed setuid",
         ),
     ] {
@@ -265,20 +271,20 @@ fn who_may_do_what() {
 #[test]
 fn what_is_missing_is_told_from_what_is_refused() {
     let Some(host) = Host::new() else { return };
-    let (status, said) = host.fails("/activate nova nova-old");
+    let (status, said) = host.fails("/venv-activate nova nova-old");
     assert_eq!(status, 127);
     assert!(said.contains("it is in nova:1"), "{said}");
-    assert_eq!(host.ok("/activate nova:1 nova-old"), "");
+    assert_eq!(host.ok("/venv-activate nova:1 nova-old"), "");
     host.program(&format!("{BIN}/broken"), "");
     host.write(&format!("{BIN}/broken"), "#!/nowhere/python\n");
-    assert_eq!(host.fails("/activate nova broken").0, 126);
+    assert_eq!(host.fails("/venv-activate nova broken").0, 126);
     host.write(&format!("{BIN}/data"), "");
-    assert_eq!(host.fails("/activate nova data").0, 126);
-    assert_eq!(host.fails("/activate nova:3 id").0, 127);
-    assert_eq!(host.fails("/activate glance id").0, 127);
-    assert_eq!(host.fails("/activate nova ./nothing").0, 127);
-    assert_eq!(host.fails("/activate nova").0, 2);
-    let (status, said) = host.fails(&format!("chmod g+w {BIN}; /activate nova id"));
+    assert_eq!(host.fails("/venv-activate nova data").0, 126);
+    assert_eq!(host.fails("/venv-activate nova:3 id").0, 127);
+    assert_eq!(host.fails("/venv-activate glance id").0, 127);
+    assert_eq!(host.fails("/venv-activate nova ./nothing").0, 127);
+    assert_eq!(host.fails("/venv-activate nova").0, 2);
+    let (status, said) = host.fails(&format!("chmod g+w {BIN}; /venv-activate nova id"));
     assert_eq!(status, 126);
     assert!(said.contains("can be written by others"), "{said}");
 }
@@ -300,19 +306,19 @@ fn the_service_user_cannot_type_into_roots_terminal() {
          print 'wide ', syscall(16, 0, 0x7700005412, $c) < 0 ? $! + 0 : 0, \"\\n\";\n",
     );
     let on_terminal = |line: &str| host.ok(&format!("script -qec '{line}' /dev/null </dev/null"));
-    let pushed = on_terminal("/activate nova perl /push.pl");
+    let pushed = on_terminal("/venv-activate nova perl /push.pl");
     assert_eq!(pushed.matches("errno 1\r").count(), 2, "{pushed}");
     if cfg!(target_arch = "x86_64") {
         assert!(pushed.contains("wide 1\r"), "{pushed}");
     }
     // Standard descriptors elsewhere: the session's terminal can still be opened.
-    let pushed = on_terminal("/activate nova -- sh -c \"perl /push.pl </dev/tty\" </dev/null 2>&1 | cat");
+    let pushed = on_terminal("/venv-activate nova -- sh -c \"perl /push.pl </dev/tty\" </dev/null 2>&1 | cat");
     assert_eq!(pushed.matches("errno 1\r").count(), 2, "{pushed}");
-    let report = on_terminal("/activate nova report");
+    let report = on_terminal("/venv-activate nova report");
     assert_eq!(field(&report, "Seccomp"), "2");
     assert_eq!(field(&report, "NoNewPrivs"), "0");
     // Without CAP_SYS_ADMIN, as in a container.
-    let report = on_terminal("setpriv --bounding-set=-sys_admin /activate nova report");
+    let report = on_terminal("setpriv --bounding-set=-sys_admin /venv-activate nova report");
     assert_eq!(
         (field(&report, "Seccomp"), field(&report, "NoNewPrivs")),
         ("2".into(), "1".into())
