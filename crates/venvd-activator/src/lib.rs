@@ -7,8 +7,10 @@
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
+//! - `commands`: links of exposed commands
 
 mod actor;
+mod commands;
 mod daemon;
 mod desk;
 mod driver;

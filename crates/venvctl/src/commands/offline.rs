@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, ProgramName, search};
+use venvd_app::{App, AppName, Layout, ProgramName, exposed, search};
 use venvd_core::preflight;
 use venvd_fs::atomic;
 
@@ -37,8 +37,14 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
             })?;
             put_in_force(layout, &app, &previous)?;
         }
-        Request::Enable(_) => switch(layout, name, true)?,
+        Request::Enable(_) => {
+            exposed::check(layout, &app)?;
+            switch(layout, name, true)?;
+        }
         Request::Disable(_) => switch(layout, name, false)?,
+    }
+    for problem in exposed::follow(layout) {
+        output::say(&format!("note: {}", venvd_fs::report(&problem)));
     }
     let app = search::load_app(layout, name)?;
     let in_force = links::read(layout, Link::Committed, name)?.map(|venv| venv.name().to_string());
@@ -62,6 +68,9 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
 fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failure> {
     let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
     let manifest = preflight::check(layout, venv, &needed)?;
+    if app.enabled {
+        exposed::check(layout, app)?;
+    }
     let before = links::read(layout, Link::Committed, &app.name)?;
     venvd_core::committed_record(&manifest)?.write(&Link::Committed.record(layout, &app.name))?;
     search::accept(layout, &app.name)?;
