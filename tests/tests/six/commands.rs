@@ -26,7 +26,7 @@ pub(crate) fn expose(machine: &Machine) {
     // What is in the databases is nobody else's business.
     machine.ok("chmod 700 /var/lib/nova /var/lib/cinder /var/lib/glance /var/lib/keystone /var/lib/placement");
     machine.write("/etc/sudoers.d/nova-operators", SUDOERS, 0o440);
-    machine.ok("visudo -c && groupadd nova-operators && useradd -m -G nova-operators operator");
+    machine.ok("visudo -c && groupadd nova-operators && useradd -m -G nova-operators olga");
 }
 
 /// Asks each database as each of them.
@@ -55,7 +55,7 @@ pub(crate) fn answer(machine: &Machine) {
 
 fn operators(machine: &Machine) {
     let manage = ["sudo", "-n", "-u", "nova", "nova-manage", "api_db", "version"];
-    let operator = machine.user_run("operator", &manage);
+    let operator = machine.user_run("olga", &manage);
     assert!(operator.success() && !operator.stdout.trim().is_empty(), "{operator}");
     let other = machine.user_run("nobody", &manage);
     assert!(!other.success(), "{other}");
@@ -67,7 +67,7 @@ fn operators(machine: &Machine) {
         "ln -sf /usr/bin/venv-activate /tmp/glance-manage && sudo -n -u nova /tmp/glance-manage db version",
         "sudo -n -u nova PYTHONPATH=/tmp nova-manage api_db version",
     ] {
-        let refused = machine.user_run("operator", &["sh", "-c", line]);
+        let refused = machine.user_run("olga", &["sh", "-c", line]);
         assert_eq!(refused.status, 1, "{line}: {refused}");
         assert!(refused.stderr.contains("sudo: "), "{line}: {refused}");
     }
