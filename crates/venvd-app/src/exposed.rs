@@ -18,8 +18,10 @@ use crate::search::{LoadError, read_text};
 use crate::settings::COMMANDS_DIRECTORY;
 
 mod plan;
+mod problem;
 
-pub use plan::{Plan, Problem, check, follow, plan};
+pub use plan::{Plan, check, follow, plan};
+pub use problem::Problem;
 
 /// The program that all links lead to.
 pub const PROGRAM: &str = "venv-activate";
