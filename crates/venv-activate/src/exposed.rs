@@ -3,16 +3,16 @@
 //! The name is all that a link says, so [`Table`] says whose command it is. All arguments are the command's own. Whoever
 //! makes up a name of his own (`exec -a`) gets what he could have typed: nothing here runs with more rights than he has.
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
 use std::io::{IsTerminal, stderr};
 use std::path::Path;
+use std::process::ExitCode;
 
 use nix::unistd::{User, getuid};
 use venvd_app::exposed::{PROGRAM, Table};
 use venvd_app::{AppName, Layout, ProgramName, search};
 
-use crate::args::{Invocation, RunAs};
+use crate::args::{Invocation, Program, RunAs, Target};
 use crate::error::Error;
 use crate::{execute, identity, resolve, say};
 
@@ -26,32 +26,36 @@ pub(crate) fn called_as(first: Option<OsString>) -> Option<OsString> {
 /// Runs an exposed command of the venv in force: as the app's user when root typed it, else as whoever did.
 pub(crate) fn run(
     layout: &Layout,
-    name: &OsStr,
+    name: OsString,
     arguments: impl Iterator<Item = OsString>,
-) -> Result<Infallible, Error> {
+) -> Result<ExitCode, Error> {
     identity::refuse_setuid()?;
-    let app = app_of(layout, name)?;
+    let app = app_of(layout, &name)?;
     let is_root = getuid().is_root();
     if !is_root && stderr().is_terminal() {
-        tell_who(layout, &app, name);
+        tell_who(layout, &app, &name);
     }
-    let mut invocation = Invocation {
-        run_as: if is_root { RunAs::AppUser } else { RunAs::Caller },
-        app,
-        tag: None,
-        directory: None,
-        command: name.to_owned(),
-        arguments: arguments.collect(),
-    };
-    let venv = resolve::venv(layout, &invocation)?;
+    let target = Target { app, tag: None };
+    let venv = resolve::venv(layout, &target)?;
     // In the venv alone: along PATH, the first one by this name is our own link.
-    invocation.command = match resolve::command(layout, &invocation, venv.bin().as_os_str()) {
-        Ok(program) => program.into(),
-        Err(Error::NoCommand { command, tags }) => {
-            let venv = venv.name().clone();
-            return Err(Error::NotInVenv { venv, command, tags });
-        }
-        Err(error) => return Err(error),
+    let program = resolve::command(layout, (&target.app, &name), venv.bin().as_os_str());
+    let program = program.map_err(|error| match error {
+        Error::NoCommand { command, tags } => Error::NotInVenv {
+            venv: venv.name().clone(),
+            command,
+            tags,
+        },
+        error => error,
+    })?;
+    let invocation = Invocation {
+        target,
+        run_as: if is_root { RunAs::AppUser } else { RunAs::Caller },
+        unit: None,
+        directory: None,
+        program: Program::Command {
+            name: program.into(),
+            arguments: arguments.collect(),
+        },
     };
     execute(layout, &venv, &invocation)
 }

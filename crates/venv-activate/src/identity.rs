@@ -18,6 +18,24 @@ pub(crate) enum Identity {
     Become(Account),
 }
 
+impl Identity {
+    /// Returns the user that the command runs as.
+    pub(crate) fn uid(&self) -> Uid {
+        match self {
+            Self::Keep => getuid(),
+            Self::Become(account) => account.uid,
+        }
+    }
+
+    /// Returns that user's home, as the user database has it.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        match self {
+            Self::Keep => Some(User::from_uid(getuid()).ok()??.dir),
+            Self::Become(account) => Some(account.home.clone()),
+        }
+    }
+}
+
 /// A user, with all that a process of it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
@@ -53,7 +71,7 @@ pub(crate) fn decide(layout: &Layout, invocation: &Invocation) -> Result<Identit
         Relation::BelowRoot(found) => Ok(Identity::Become(account(user, found)?)),
         Relation::Root => Err(Error::AsRoot),
         Relation::Other => Err(Error::NotAllowed {
-            app: invocation.app.clone(),
+            app: invocation.target.app.clone(),
             user,
         }),
     }
@@ -82,7 +100,7 @@ fn relation(caller: Uid, wanted: &User) -> Relation<'_> {
 }
 
 fn user_of(layout: &Layout, invocation: &Invocation) -> Result<UserName, Error> {
-    let app = &invocation.app;
+    let app = &invocation.target.app;
     let definition = search::load_app(layout, app).map_err(|source| Error::Definition {
         app: app.clone(),
         source,

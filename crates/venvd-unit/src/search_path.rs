@@ -28,6 +28,15 @@ pub const SYSTEM_DIRECTORIES: [&str; 10] = [
     "/lib/systemd/system",
 ];
 
+/// In front of which of them those of generators come.
+const GENERATED: [(&str, &str); 2] = [
+    ("/etc/systemd/system", "/run/systemd/generator.early"),
+    ("/usr/local/lib/systemd/system", "/run/systemd/generator"),
+];
+
+/// And the one that comes last.
+const GENERATED_LATE: &str = "/run/systemd/generator.late";
+
 /// As many aliases of aliases as systemd follows (`FOLLOW_MAX`).
 const FOLLOW_MAX: usize = 8;
 
@@ -62,6 +71,19 @@ pub struct Found {
     pub names: BTreeSet<UnitId>,
     /// The name under which systemd lists the unit: that of its file.
     pub id: UnitId,
+}
+
+/// Returns [`SYSTEM_DIRECTORIES`] with those of generators, for a system whose generators have run.
+#[must_use]
+pub fn directories_with_generated() -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    for directory in SYSTEM_DIRECTORIES {
+        let before = GENERATED.iter().filter(|(other, _)| *other == directory);
+        directories.extend(before.map(|(_, generated)| PathBuf::from(generated)));
+        directories.push(PathBuf::from(directory));
+    }
+    directories.push(PathBuf::from(GENERATED_LATE));
+    directories
 }
 
 /// An index of all unit files below a root.
