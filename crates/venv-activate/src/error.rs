@@ -117,6 +117,19 @@ pub(crate) enum Error {
     },
     #[error("{command:?} is neither in the venv nor in PATH{}", tags_with_it(.tags))]
     NoCommand { command: OsString, tags: Vec<VenvName> },
+    #[error("{venv}, which is in force, has no {}{}", .command.display(), tags_with_it(.tags))]
+    NotInVenv {
+        venv: VenvName,
+        command: OsString,
+        tags: Vec<VenvName>,
+    },
+    #[error(
+        "no app that is on exposes a command {name:?}, and venv-activate was called by that name; `venvctl doctor` shows \
+         links that are not right"
+    )]
+    NotExposed { name: OsString },
+    #[error("can't learn whose command this is; `systemctl restart venvd` writes that anew")]
+    Exposed(#[source] LoadError),
     #[error("no {kind:?} is among the shells in /etc/shells")]
     NoShell { kind: Kind },
     #[error("can't tell the shell to show the venv: {file:?}, a file of venvd's own, can't be used")]
@@ -139,14 +152,18 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } | Self::NoShell { .. } => {
-                NOT_FOUND
-            }
+            Self::NothingInForce { .. }
+            | Self::NoSuchVenv { .. }
+            | Self::NoCommand { .. }
+            | Self::NotInVenv { .. }
+            | Self::NotExposed { .. }
+            | Self::NoShell { .. } => NOT_FOUND,
             // The file is there when it is the script's interpreter that is missing.
             Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
                 NOT_FOUND
             }
             Self::Link(_)
+            | Self::Exposed(_)
             | Self::NoneCanRun { .. }
             | Self::UnsafeVenv { .. }
             | Self::NotExecutable { .. }

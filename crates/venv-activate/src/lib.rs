@@ -4,7 +4,8 @@
 //! the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the command runs as
 //! (`identity`), a unit's settings are read (`unit`), root becomes that user for good (`privileges`, and `terminal`
 //! first), and the command is looked up and gets its environment (`environment`). Everything after the change of user
-//! happens as that user.
+//! happens as that user. Called by another name than its own, through a link, it is an exposed command of that name
+//! (`exposed`).
 //!
 //! Exit status, where it is not the command's own: 2 usage, 125 venv-activate could not or would not do it, 126 the
 //! venv or the command is there but can't be used, 127 the venv or the command is not there; as env(1) has it.
@@ -18,6 +19,7 @@ use std::process::{Command, ExitCode};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::getuid;
 use venvd_app::Layout;
+use venvd_app::links::VenvPath;
 use venvd_fs::Root;
 
 use args::{Invocation, Program, Request, Target};
@@ -29,6 +31,7 @@ mod args;
 mod directory;
 mod environment;
 mod error;
+mod exposed;
 mod identity;
 mod limits;
 mod print;
@@ -45,12 +48,16 @@ const SERVICE_UMASK: Mode = Mode::from_bits_truncate(0o022);
 /// Does what the command line says. Returns only when no command was started, or had to be waited for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let result = args::parse(env::args_os()).and_then(|request| match request {
-        Request::Help => Ok(say_out(args::HELP)),
-        Request::Version => Ok(say_out(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n"))),
-        Request::Print(target, kind) => own_shell(&target, kind).map(|text| say_out(&text)),
-        Request::Run(invocation) => run(&invocation),
-    });
+    let layout = Layout::new(Root::host());
+    let result = match exposed::called_as(env::args_os().next()) {
+        Some(name) => exposed::run(&layout, name, env::args_os().skip(1)),
+        None => args::parse(env::args_os()).and_then(|request| match request {
+            Request::Help => Ok(say_out(args::HELP)),
+            Request::Version => Ok(say_out(concat!("venv-activate ", env!("CARGO_PKG_VERSION"), "\n"))),
+            Request::Print(target, kind) => own_shell(&layout, &target, kind).map(|text| say_out(&text)),
+            Request::Run(invocation) => run(&layout, &invocation),
+        }),
+    };
     result.unwrap_or_else(|error| {
         say(&venvd_fs::report(&error));
         ExitCode::from(error.exit_code())
@@ -65,26 +72,30 @@ fn say_out(text: &str) -> ExitCode {
 }
 
 /// Returns what the caller's own shell is to evaluate.
-fn own_shell(target: &Target, kind: Option<Kind>) -> Result<String, Error> {
+fn own_shell(layout: &Layout, target: &Target, kind: Option<Kind>) -> Result<String, Error> {
     identity::refuse_setuid()?;
     if getuid().is_root() {
         return Err(Error::RootsShell {
             app: target.app.clone(),
         });
     }
-    let venv = resolve::venv(&Layout::new(Root::host()), target)?;
+    let venv = resolve::venv(layout, target)?;
     Ok(print::text(kind.unwrap_or_else(print::asking), &venv))
 }
 
-fn run(invocation: &Invocation) -> Result<ExitCode, Error> {
-    let layout = Layout::new(Root::host());
+fn run(layout: &Layout, invocation: &Invocation) -> Result<ExitCode, Error> {
     identity::refuse_setuid()?;
     if let Program::Shell(_) = invocation.program {
         shell::refuse_without_terminal()?;
     }
-    let venv = resolve::venv(&layout, &invocation.target)?;
-    let identity = identity::decide(&layout, invocation)?;
-    let unit = unit_settings(&layout, invocation, &identity)?;
+    let venv = resolve::venv(layout, &invocation.target)?;
+    execute(layout, &venv, invocation)
+}
+
+/// Runs what is asked for in a venv that was found.
+fn execute(layout: &Layout, venv: &VenvPath, invocation: &Invocation) -> Result<ExitCode, Error> {
+    let identity = identity::decide(layout, invocation)?;
+    let unit = unit_settings(layout, invocation, &identity)?;
     let mut variables = environment::clean(env::vars_os());
     if let Identity::Become(account) = &identity
         && let Some(status) = terminal::protect(account)?
@@ -105,18 +116,18 @@ fn run(invocation: &Invocation) -> Result<ExitCode, Error> {
         umask(mode);
     }
     unit.apply_to(&mut variables);
-    environment::enter_venv(&layout, &mut variables, &venv);
+    environment::enter_venv(layout, &mut variables, venv);
     directory::enter(invocation, unit.directory.as_ref(), &identity, &mut variables)?;
     let (program, arguments) = match &invocation.program {
         Program::Command { name, arguments } => {
             let path = variables.get(OsStr::new(environment::PATH)).cloned();
             let wanted = (&invocation.target.app, name.as_os_str());
-            let program = resolve::command(&layout, wanted, &path.unwrap_or_default())?;
+            let program = resolve::command(layout, wanted, &path.unwrap_or_default())?;
             (program, arguments.clone())
         }
         Program::Shell(kind) => {
-            let shell = shell::choose(&layout, *kind, env::var_os("SHELL").as_deref())?;
-            let arguments = shell.show(&venv, &mut variables)?;
+            let shell = shell::choose(layout, *kind, env::var_os("SHELL").as_deref())?;
+            let arguments = shell.show(venv, &mut variables)?;
             (shell.program, arguments)
         }
     };

@@ -196,9 +196,10 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
-    /// Let units, sudoers and rootwrap of an app follow its venv
+    /// Let units, sudoers, rootwrap and exposed commands of an app follow its venv
     ///
     /// Units that run are restarted in the venv in force, as by an activation; from now on they start there, also at boot.
+    /// Of an app that is on, it makes exposed commands follow a changed definition.
     Enable {
         /// The app
         app: AppName,

@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use venvd_bus::Code;
 use venvd_fs::report;
 
+use crate::commands;
 use crate::host::Host;
-use crate::machine::{Effect, Event, Failure, Phase, step};
+use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
 use crate::transaction::{Journal, Transaction, now};
 use crate::units::{Units, summary};
 
@@ -104,7 +105,11 @@ impl<U: Units> Driver<U> {
             Effect::ClearPending => host.clear_pending(&transaction.app)?,
             Effect::WritePolicies(admit) => {
                 self.blocking(transaction, move |host, transaction| {
-                    host.write_policies(transaction, admit)
+                    let written = host.write_policies(transaction, admit);
+                    if matches!(admit, Admit::InForce | Admit::Leaving) {
+                        commands::follow(host.layout());
+                    }
+                    written
                 })
                 .await?;
             }

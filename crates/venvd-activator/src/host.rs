@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use venvd_app::cmdline::Switch;
+use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
@@ -56,6 +57,12 @@ impl From<venvd_core::Error> for Failure {
 impl From<venvd_policy::Error> for Failure {
     fn from(error: venvd_policy::Error) -> Self {
         Self::new(error.code(), report(&error))
+    }
+}
+
+impl From<exposed::Problem> for Failure {
+    fn from(problem: exposed::Problem) -> Self {
+        Self::new(exposed::Problem::CODE, report(&problem))
     }
 }
 
@@ -139,6 +146,7 @@ impl Host {
         preflight::check(&self.layout, to, &needed)?;
         if self.layout.has_policies() && (case.enabled || case.kind == Kind::Enable) {
             venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
+            exposed::check(&self.layout, &app)?;
         }
         Ok(())
     }

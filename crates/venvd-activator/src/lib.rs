@@ -8,9 +8,11 @@
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
+//! - `commands`: links of exposed commands
 
 mod actor;
 mod admit;
+mod commands;
 mod daemon;
 mod desk;
 mod driver;

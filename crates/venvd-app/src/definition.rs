@@ -10,6 +10,7 @@ mod unit;
 
 use unit::RawUnit;
 
+use crate::exposed;
 use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
 use crate::scope::Scope;
@@ -41,6 +42,8 @@ pub struct App {
     pub rootwrap: Option<Rootwrap>,
     /// When it counts as healthy.
     pub health: Health,
+    /// The programs of its venv that everybody can type, see [`crate::exposed`].
+    pub expose: Vec<ProgramName>,
 }
 
 impl App {
@@ -320,7 +323,7 @@ struct RawHealth {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawCommands {
-    expose: Vec<Later<ProgramName>>,
+    expose: Vec<ProgramName>,
 }
 
 /// A contradiction between keys, and the path of the key to point at.
@@ -365,9 +368,16 @@ impl RawApp {
                 timeout: self.health.timeout.map_or(defaults.timeout, |span| *span),
                 rollback: self.health.rollback.unwrap_or(defaults.rollback),
             },
+            expose: sorted(self.commands.expose),
         };
         if app.user.is_none() && !app.sudo.is_empty() {
             return contradiction(&["sudo"], "sudo commands need `user`, whose rules they are");
+        }
+        if app.expose.iter().any(|name| name.as_str() == exposed::PROGRAM) {
+            return contradiction(
+                &["commands", "expose"],
+                "venv-activate is what exposed commands lead to: take it out",
+            );
         }
         if app.health.timeout <= app.health.settle {
             return contradiction(&["health"], "`timeout` must be longer than `settle`");
@@ -396,6 +406,12 @@ impl App {
             return contradiction(
                 &["rootwrap"],
                 "rootwrap.conf is the administrator's: no app of a user changes it",
+            );
+        }
+        if !self.expose.is_empty() {
+            return contradiction(
+                &["commands", "expose"],
+                "what everybody can type is the administrator's to say: no app of a user exposes commands",
             );
         }
         for (name, unit) in &self.units {

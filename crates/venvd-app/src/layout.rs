@@ -151,6 +151,12 @@ impl Layout {
         self.config(format!("committed/{app}.toml"))
     }
 
+    /// Returns the table of exposed commands.
+    #[must_use]
+    pub fn exposed_commands(&self) -> PathBuf {
+        self.config("commands.json")
+    }
+
     /// Returns the marker of an open activation.
     #[must_use]
     pub fn pending(&self, app: &AppName) -> PathBuf {

@@ -5,6 +5,7 @@
 
 pub mod cmdline;
 pub mod definition;
+pub mod exposed;
 pub mod in_force;
 pub mod interpreter;
 mod later;

@@ -14,6 +14,7 @@ use crate::definition::{App, RawApp};
 use crate::layout::Layout;
 use crate::name::AppName;
 use crate::parallel;
+use crate::scope::Scope;
 use crate::settings::{RawSettings, Settings};
 
 /// How many definitions make a batch for [`parallel::map`].
@@ -114,7 +115,13 @@ fn unknown(layout: &Layout, app: &AppName) -> LoadError {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
-    let (raw, _) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &layout.settings())?;
+    let main = layout.settings();
+    let (raw, texts) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &main)?;
+    if raw.commands_directory.is_some() && layout.scope() == Scope::User {
+        let key = ["commands-directory".to_owned()];
+        let message = "no app of a user exposes commands: take it out";
+        return Err(point_at(&texts, &main, &key, message).into());
+    }
     Ok(raw.into())
 }
 
@@ -325,7 +332,7 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LoadError> {
     toml::from_str(text).map_err(|error| Diagnostic::at(path, text, error.span(), error.message()).into())
 }
 
-fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
     let real = layout.trusted(path)?;
     let on_disk = layout.on_disk(real);
     let bytes = atomic::read(&on_disk)?

@@ -45,7 +45,7 @@ impl Host {
             )
             .unwrap();
         }
-        let program = host.path("/activate");
+        let program = host.path("/venv-activate");
         fs::copy(env!("CARGO_BIN_EXE_venv-activate"), program).unwrap();
         Some(host)
     }

@@ -9,7 +9,7 @@ fn root_becomes_the_service_user_for_good() {
     // Whatever root's shell is like: open descriptors, a strict umask, inheritable capabilities, groups, a trap.
     let report = host.ok(
         "cd /root; umask 077; exec 7</etc/passwd 9>/dev/null; export LD_PRELOAD=/x BASH_ENV=/x; \
-         exec setpriv --inh-caps=+chown,+setuid --ambient-caps=+chown --groups 0,4 env SUDO_USER=x /activate nova report 2>/dev/null",
+         exec setpriv --inh-caps=+chown,+setuid --ambient-caps=+chown --groups 0,4 env SUDO_USER=x /venv-activate nova report 2>/dev/null",
     );
     let id = NOVA.to_string();
     for ids in ["Uid", "Gid"] {
@@ -55,36 +55,42 @@ fn who_may_do_what() {
     let Some(host) = Host::new() else { return };
     let op = "setpriv --reuid 1000 --regid 1000 --clear-groups";
     let nova = "setpriv --reuid 64060 --regid 64060 --init-groups";
-    assert_eq!(host.ok("/activate nova id -u"), "64060\n");
-    assert_eq!(host.ok(&format!("{nova} /activate nova id -u")), "64060\n");
-    assert_eq!(host.ok(&format!("{nova} /activate --user nova nova id -u")), "64060\n");
-    assert_eq!(host.ok("/activate --user op plain id -u"), "1000\n");
-    assert_eq!(host.ok(&format!("{op} /activate --as-self nova id -u")), "1000\n");
+    assert_eq!(host.ok("/venv-activate nova id -u"), "64060\n");
+    assert_eq!(host.ok(&format!("{nova} /venv-activate nova id -u")), "64060\n");
+    assert_eq!(
+        host.ok(&format!("{nova} /venv-activate --user nova nova id -u")),
+        "64060\n"
+    );
+    assert_eq!(host.ok("/venv-activate --user op plain id -u"), "1000\n");
+    assert_eq!(host.ok(&format!("{op} /venv-activate --as-self nova id -u")), "1000\n");
     for (line, reason) in [
-        (format!("{op} /activate nova id"), "`sudo -u nova venv-activate nova …`"),
         (
-            format!("{op} /activate --user nova nova id"),
+            format!("{op} /venv-activate nova id"),
+            "`sudo -u nova venv-activate nova …`",
+        ),
+        (
+            format!("{op} /venv-activate --user nova nova id"),
             "only root can become nova",
         ),
         (
-            format!("{op} /activate --user root nova id"),
+            format!("{op} /venv-activate --user root nova id"),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --as-self nova id".to_owned(),
+            "/venv-activate --as-self nova id".to_owned(),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --user root nova id".to_owned(),
+            "/venv-activate --user root nova id".to_owned(),
             "nothing in a venv is run as root",
         ),
         (
-            "/activate --user nobody-here nova id".to_owned(),
+            "/venv-activate --user nobody-here nova id".to_owned(),
             "there is no user nobody-here",
         ),
-        ("/activate plain id".to_owned(), "has no `user`"),
+        ("/venv-activate plain id".to_owned(), "has no `user`"),
         (
-            "chmod u+s /activate; setpriv --reuid 1000 /activate nova id".to_owned(),
+            "chmod u+s /venv-activate; setpriv --reuid 1000 /venv-activate nova id".to_owned(),
             "must not be installed setuid",
         ),
     ] {

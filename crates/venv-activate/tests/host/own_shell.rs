@@ -22,13 +22,13 @@ fn one_leaves_the_venv_as_one_came() {
         unset VIRTUAL_ENV
         old=$PATH
         tell() { echo "<$PS1> ${VIRTUAL_ENV-} ${VENVD_TAG-} ${PYTHONPATH-}"; }
-        eval "$(/activate --print nova)"; tell
+        eval "$(/venv-activate --print nova)"; tell
         [ "$PATH" = "/var/lib/venvd/venvs/nova/2/bin:$old" ]
         command -v report
         sh -c 'echo $VIRTUAL_ENV $VENVD_APP $VENVD_TAG'
-        eval "$(/activate --print nova:1)"; tell
+        eval "$(/venv-activate --print nova:1)"; tell
         [ "$PATH" = "/var/lib/venvd/venvs/nova/1/bin:$old" ]
-        eval "$(/activate --print nova:1)"; tell
+        eval "$(/venv-activate --print nova:1)"; tell
         deactivate; tell
         [ "$PATH" = "$old" ]
         sh -c 'echo $PYTHONPATH'
@@ -61,7 +61,7 @@ fn it_goes_together_with_pythons_own() {
         PS1='$ '; old=$PATH
         tell() { echo "<$PS1> ${VIRTUAL_ENV-} ${PATH%"$old"}"; }
         . /plain/bin/activate; tell
-        eval "$(/activate --print nova)"; tell
+        eval "$(/venv-activate --print nova)"; tell
         . /plain/bin/activate; tell
         deactivate; tell
         "#,
@@ -78,13 +78,13 @@ fn a_script_has_no_prompt_and_root_no_venv() {
     let Some(host) = Host::new() else { return };
     let said = in_each_shell(
         &host,
-        "unset PS1; eval \"$(/activate --print nova)\"; echo ${PS1-none}; deactivate; echo ${PS1-none}",
+        "unset PS1; eval \"$(/venv-activate --print nova)\"; echo ${PS1-none}; deactivate; echo ${PS1-none}",
     );
     assert_eq!(said, "none\nnone\n");
-    let (status, said) = host.fails("/activate --print nova");
+    let (status, said) = host.fails("/venv-activate --print nova");
     assert_eq!(status, 125);
     assert!(said.contains("`venv-activate nova` starts a shell"), "{said}");
     // What is on standard output would be run.
-    let output = host.shell(&format!("{OPERATOR} /activate --print glance"));
+    let output = host.shell(&format!("{OPERATOR} /venv-activate --print glance"));
     assert_eq!((output.status.code(), output.stdout), (Some(127), Vec::new()));
 }

@@ -25,15 +25,15 @@ fn the_service_user_cannot_type_into_roots_terminal() {
          print 'x32 ', syscall(0x40000000 + 514, 0, 0x5412, $c) < 0 ? $! + 0 : 0, \"\\n\";\n",
     );
     let on_terminal = |line: &str| host.ok(&format!("script -qec '{line}' /dev/null </dev/null"));
-    let pushed = on_terminal("/activate nova perl /push.pl");
+    let pushed = on_terminal("/venv-activate nova perl /push.pl");
     assert_eq!(pushed.matches("errno 1\r").count(), 2, "{pushed}");
     if cfg!(target_arch = "x86_64") {
         assert!(pushed.contains("wide 1\r") && pushed.contains("x32 1\r"), "{pushed}");
     }
     // Standard descriptors elsewhere: the session's terminal can still be opened.
-    let pushed = on_terminal("/activate nova -- sh -c \"perl /push.pl </dev/tty\" </dev/null 2>&1 | cat");
+    let pushed = on_terminal("/venv-activate nova -- sh -c \"perl /push.pl </dev/tty\" </dev/null 2>&1 | cat");
     assert_eq!(pushed.matches("errno 1\r").count(), 2, "{pushed}");
-    let report = on_terminal("/activate nova report");
+    let report = on_terminal("/venv-activate nova report");
     assert_eq!(field(&report, "Seccomp"), "2");
     assert_eq!(field(&report, "NoNewPrivs"), "0");
     // The test can fail: root itself is not held back.
@@ -75,13 +75,13 @@ fn a_program_of_a_foreign_abi_is_killed() {
         // A kernel without that ABI needs no guard against it.
         return;
     }
-    let said = host.ok("script -qec '/activate nova /foreign; echo status $?' /dev/null </dev/null");
+    let said = host.ok("script -qec '/venv-activate nova /foreign; echo status $?' /dev/null </dev/null");
     // SIGSYS
     assert!(said.contains("status 159"), "{said}");
 }
 
 /// As in a container without CAP_SYS_ADMIN, where the filter can't be loaded.
-const CONFINED: &str = "setpriv --bounding-set=-sys_admin /activate nova";
+const CONFINED: &str = "setpriv --bounding-set=-sys_admin /venv-activate nova";
 
 #[test]
 fn where_no_filter_can_be_loaded_the_command_has_a_terminal_of_its_own() {

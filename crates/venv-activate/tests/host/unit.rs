@@ -33,7 +33,7 @@ const LIMITS: &str = "sed -n \"/open files/p;/core file/p\" /proc/self/limits";
 fn a_unit_brings_its_settings_along() {
     let Some(host) = with_a_unit() else { return };
     fs::create_dir_all(host.path("/srv/nova-api")).unwrap();
-    let report = host.ok("cd /usr; A=caller LANG=C PYTHONPATH=/x /activate --unit=nova-api nova report");
+    let report = host.ok("cd /usr; A=caller LANG=C PYTHONPATH=/x /venv-activate --unit=nova-api nova report");
     for line in [
         "/srv/nova-api",
         "0027",
@@ -53,7 +53,7 @@ fn a_unit_brings_its_settings_along() {
         assert_eq!(has_line(&report, line), line != "D=2", "{line}: {report}");
     }
     assert!(!report.contains("LANG=") && !report.contains("PYTHONPATH"), "{report}");
-    let limits = host.ok(&format!("/activate --unit=nova-api.service nova -- {LIMITS}"));
+    let limits = host.ok(&format!("/venv-activate --unit=nova-api.service nova -- {LIMITS}"));
     let words: Vec<Vec<&str>> = limits.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(
         words,
@@ -62,12 +62,12 @@ fn a_unit_brings_its_settings_along() {
             &["Max", "open", "files", "123", "456", "files"]
         ]
     );
-    assert_eq!(host.ok("/activate --unit=nova-api --cd /usr nova pwd"), "/usr\n");
+    assert_eq!(host.ok("/venv-activate --unit=nova-api --cd /usr nova pwd"), "/usr\n");
 }
 
 #[test]
 fn what_of_a_unit_cannot_be_had_is_told() {
-    let as_root = "/activate --unit=nova-api nova id";
+    let as_root = "/venv-activate --unit=nova-api nova id";
     let as_nova = &*format!("setpriv --reuid 64060 --regid 64060 --init-groups {as_root}");
     for (before, line, reason) in [
         ("true", as_root, "can't go to \"/srv/nova-api\""),
@@ -78,7 +78,7 @@ fn what_of_a_unit_cannot_be_had_is_told() {
         ),
         (
             "true",
-            "/activate --unit=nova-apu nova id",
+            "/venv-activate --unit=nova-apu nova id",
             "there is no unit of that name",
         ),
         (
@@ -113,13 +113,13 @@ fn what_of_a_unit_cannot_be_had_is_told() {
         ),
         (
             "ln -s /dev/null /etc/systemd/system/x.service",
-            "/activate --unit=x nova id",
+            "/venv-activate --unit=x nova id",
             "it is masked by \"/etc/systemd/system/x.service\"",
         ),
         // Somebody else's hands are in what another user shall run with.
         (
             "chown nova /etc/default/nova",
-            "/activate --unit=nova-api --user op nova id",
+            "/venv-activate --unit=nova-api --user op nova id",
             "\"/etc/default/nova\" belongs to user 64060",
         ),
         (
@@ -138,5 +138,5 @@ fn what_of_a_unit_cannot_be_had_is_told() {
     host.ok(&format!(
         "mkdir -p /srv/nova-api; chown nova /etc/default/nova; {as_root}"
     ));
-    host.ok("chown root /etc/default/nova; /activate --unit=nova-api --user op nova id");
+    host.ok("chown root /etc/default/nova; /venv-activate --unit=nova-api --user op nova id");
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, ProgramName, search};
+use venvd_app::{App, AppName, Layout, ProgramName, exposed, search};
 use venvd_bus::Code;
 use venvd_core::{brake, preflight};
 use venvd_fs::atomic;
@@ -39,8 +39,14 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
             })?;
             put_in_force(layout, &app, &previous)?;
         }
-        Request::Enable(_) => switch(layout, name, true)?,
+        Request::Enable(_) => {
+            exposed::check(layout, &app)?;
+            switch(layout, name, true)?;
+        }
         Request::Disable(_) => switch(layout, name, false)?,
+    }
+    for problem in exposed::follow(layout) {
+        output::say(&format!("note: {}", venvd_fs::report(&problem)));
     }
     let app = search::load_app(layout, name)?;
     let in_force = links::read(layout, Link::Committed, name)?.map(|venv| venv.name().to_string());
@@ -68,6 +74,9 @@ fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failu
         let name = &app.name;
         let message = format!("{name} is frozen{note}; `venvctl thaw {name}` lets it be activated again");
         return Err(Failure::refused(Code::FROZEN, message));
+    }
+    if app.enabled {
+        exposed::check(layout, app)?;
     }
     let before = links::read(layout, Link::Committed, &app.name)?;
     venvd_core::committed_record(&manifest)?.write(&Link::Committed.record(layout, &app.name))?;
