@@ -4,7 +4,7 @@ use anyhow::Result;
 use venvd_tests::{Machine, Os};
 
 use crate::nova;
-use crate::terminal::Terminal;
+use crate::terminal::{PATIENCE, Terminal};
 
 const ROOTS_SHELL: &str = "env PS1='root: ' SHELL=/bin/bash bash --norc";
 
@@ -69,18 +69,22 @@ fn works(machine: &Machine, case: &Case) {
     terminal.enter(&format!("sh -c 'exit 7'; echo status-{}", case.status));
     terminal.wait_for("status-7");
 
+    let sleeping = |what: &str, states: &str| {
+        machine.wait_until(PATIENCE, what, |machine| {
+            machine.run(&["pgrep", "-r", states, "-u", "nova", "sleep"]).success()
+        });
+    };
     terminal.enter("sleep 1000");
-    machine.wait_until(std::time::Duration::from_secs(30), "sleep runs", |machine| {
-        machine.run(&["pgrep", "-u", "nova", "sleep"]).success()
-    });
+    sleeping("sleep runs", "S");
     terminal.press("C-z");
     terminal.wait_for_last(case.prompt);
-    terminal.enter("jobs | grep -c sleep | sed s/^/jobs-/");
-    terminal.wait_for("jobs-1");
+    sleeping("sleep is stopped", "T");
     terminal.enter("fg");
-    machine.wait_until(std::time::Duration::from_secs(30), "sleep runs again", |machine| {
-        machine.run(&["pgrep", "-r", "S", "-u", "nova", "sleep"]).success()
-    });
+    sleeping("sleep runs again", "S");
+    terminal.press("C-c");
+    terminal.wait_for_last(case.prompt);
+    terminal.enter("sleep 1000");
+    sleeping("another one runs", "S");
     terminal.press("C-c");
     terminal.wait_for_last(case.prompt);
     terminal.enter(&format!("echo status-{}", case.status));
@@ -93,8 +97,8 @@ fn works(machine: &Machine, case: &Case) {
     for mode in ["isig", "icanon", "echo"] {
         terminal.wait_for(mode);
     }
-    terminal.enter("exit");
     assert!(!machine.run(&["pgrep", "-u", "nova"]).success());
+    terminal.enter("exit");
 }
 
 fn each_works(os: Os) -> Result<()> {
