@@ -97,7 +97,8 @@ fn works(machine: &Machine, case: &Case) {
     for mode in ["isig", "icanon", "echo"] {
         terminal.wait_for(mode);
     }
-    assert!(!machine.run(&["pgrep", "-u", "nova"]).success());
+    let left = machine.run(&["pgrep", "-a", "-u", "nova", "sleep"]).stdout;
+    assert_eq!(left, "", "{}", case.name);
     terminal.enter("exit");
 }
 
@@ -111,9 +112,9 @@ fn each_works(os: Os) -> Result<()> {
                   echo $VENVD_TAG $PS1; [[ ${PATH#/var/lib/venvd/venvs/nova/1/bin:} == $old ]] && deactivate && \
                   [[ $PATH == $old ]] && echo \"$PS1${VIRTUAL_ENV-left}\"";
     let said = machine.user_run("olga", &["zsh", "-fc", script]);
-    assert_eq!(said.stdout, "1 (nova:1) $\n$ left\n", "{said}");
+    assert_eq!(said.stdout, "1 (nova:1) $ \n$ left\n", "{said}");
     let script = "set old $PATH; venv-activate --print nova | source; eval \"$(venv-activate --print nova:1)\"; \
-                  echo $VENVD_TAG $VIRTUAL_ENV; nova-manage; deactivate; test \"$PATH\" = \"$old\"; and echo same; \
+                  echo $VENVD_TAG $VIRTUAL_ENV; nova-manage; deactivate; test (string join : $PATH) = (string join : $old); and echo same; \
                   set --query VIRTUAL_ENV; or echo left; functions --query deactivate; or echo gone";
     let said = machine.user_run("olga", &["fish", "--no-config", "-c", script]);
     assert_eq!(
