@@ -20,8 +20,8 @@ const SHELLS: [(&str, &str, &str); 3] = [
     ),
     (
         "fish",
-        "runuser -u olga -- env HOME=/tmp fish --no-config",
-        "function fish_prompt; echo ': '; end; set fish_complete_path /usr/share/fish/vendor_completions.d $fish_complete_path",
+        "runuser -u olga -- env HOME=/tmp fish",
+        "set fish_autosuggestion_enabled 0; function fish_prompt; echo ': '; end",
     ),
 ];
 
@@ -52,6 +52,7 @@ const LINES: [(&str, &str); 8] = [
 fn completes(machine: &Machine, (name, shell, ready): (&'static str, &str, &str)) {
     let terminal = Terminal::open(machine, name, shell);
     terminal.enter(ready);
+    terminal.wait_for_last(":");
     for (typed, completed) in LINES {
         terminal.press("C-c");
         terminal.wait_for_last(":");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use venvd_tests::Machine;
 
 /// Longer than any program of these tests takes to answer on a busy host.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with a shell of root's in it.
 #[derive(Debug)]
