@@ -61,17 +61,12 @@ pub(super) fn skipped(layout: &Layout, app: &AppName, unit: &UnitName) -> Option
     let text = fs::read(layout.generated().join(REPORT)).ok()?;
     let report: Value = serde_json::from_slice(&text).ok()?;
     let units = report.get("apps")?.get(app.as_str())?.get("units")?;
-    let template = template_of(unit);
-    let state = units.get(unit.as_str()).or_else(|| units.get(template?))?;
+    let state = units
+        .get(unit.as_str())
+        .or_else(|| units.get(unit.template()?.as_str()))?;
     let reason = state.get("reason")?.as_str()?;
     // A drop-in of ours that is masked by name is the administrator's way to keep a unit out.
     (!reason.starts_with("switched off")).then(|| reason.to_owned())
-}
-
-fn template_of(unit: &UnitName) -> Option<String> {
-    let (stem, kind) = unit.as_str().rsplit_once('.')?;
-    let (name, _) = stem.split_once('@')?;
-    Some(format!("{name}@.{kind}"))
 }
 
 #[cfg(test)]
