@@ -30,6 +30,9 @@ impl<U: Units> Driver<U> {
         mut told: impl FnMut(&Transaction),
     ) {
         let begun = Instant::now();
+        if first == Event::Interrupted {
+            self.units.end_commands(transaction.id).await;
+        }
         let mut event = first;
         loop {
             let (state, effect) = step(&transaction.case, transaction.state.clone(), event, begun.elapsed());
@@ -78,7 +81,10 @@ impl<U: Units> Driver<U> {
             None => performed.await,
             Some(deadline) => match tokio::time::timeout_at(begun + deadline, performed).await {
                 Ok(result) => result,
-                Err(_) => return Event::Tick,
+                Err(_) => {
+                    self.units.end_commands(transaction.id).await;
+                    return Event::Tick;
+                }
             },
         };
         result.unwrap_or_else(Event::Failed)
@@ -112,6 +118,8 @@ impl<U: Units> Driver<U> {
             Effect::RestartUnits => self.units.restart(transaction).await?,
             Effect::StartUnits => self.units.start(transaction).await?,
             Effect::Settle(side) => transaction.units = self.units.settle(transaction, side).await?,
+            Effect::RunHook(stage, number) => return self.run_hook(transaction, (stage, number)).await,
+            Effect::CheckHealth => return self.check_health(transaction).await,
             Effect::SetPrevious => host.set_previous(transaction)?,
         }
         Ok(Event::Done)
@@ -130,5 +138,7 @@ impl<U: Units> Driver<U> {
     }
 }
 
+#[cfg(test)]
+mod command_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! - [`transaction`]: its journal file
 //! - `driver`: performs effects; `host` those on files, `systemd` those on units
 //! - `watch`, `service`, `desk`, `request`: where requests come from
+//! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
@@ -11,6 +12,7 @@
 
 mod actor;
 mod admit;
+pub mod commands;
 mod daemon;
 mod desk;
 mod driver;

@@ -1,5 +1,8 @@
+use super::course::{changes_nothing, reached};
 use super::*;
 use Effect::*;
+
+mod hooks;
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -14,6 +17,7 @@ fn case(kind: Kind) -> Case {
         rollback: Rollback::Automatic,
         timeout: Duration::from_secs(10),
         old_rights: OldRights::UntilGone,
+        commands: Commands::default(),
     }
 }
 
@@ -402,7 +406,7 @@ fn without_rollback_it_stays() {
     };
     let (seen, end) = outcome(&case, Captured::Running, &[Settle(Side::New)]);
     assert_eq!(end, Outcome::Failed);
-    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::InForce), ClearPending]);
+    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::Leaving), ClearPending]);
     assert!(!seen.contains(&SetCommitted(Side::Old)));
     let (seen, end) = outcome(&case, Captured::Running, &[Reload]);
     assert!(
