@@ -15,7 +15,7 @@ use venvd_fs::{IoContext, atomic};
 use crate::commands::Commands;
 use crate::machine::{Case, State};
 
-/// How many ended transactions are kept. Each is about a kilobyte.
+/// How many ended transactions are kept. Each is about a kilobyte, and what its commands wrote at the end.
 const KEEP: usize = 200;
 
 /// A transaction, as its file has it.
