@@ -23,7 +23,7 @@ Exit status of activate, rollback, enable and disable:
   1  refused, nothing changed
   2  usage
   3  failed, and the previous venv runs again
-  4  failed, and so did the way back: it needs you
+  4  failed, and so did the way back, or there was none: it needs you
 All other commands: 0, 1 when they fail, 2 for usage. With --json, `code` tells the cases apart."
 )]
 pub(crate) struct Args {
@@ -162,8 +162,10 @@ pub(crate) enum Command {
     /// Put a venv in force: units, policies and commands follow, and the way back is kept
     ///
     /// Sudo rules allow both venvs, the units that run restart in the order of their dependencies, and are watched for as
-    /// long as the definition's `health.settle` says. If one does not stay up in the new venv, everything goes back. What
-    /// is stopped stays stopped. `ln -sfn` on the active link does the same. Below --root nothing runs, and both links move.
+    /// long as the definition's `health.settle` says. The definition's hooks run around that, and its health commands
+    /// behind it. If a unit does not stay up in the new venv, or a command fails, everything goes back, unless a one-way
+    /// hook has run. What is stopped stays stopped. `ln -sfn` on the active link does the same. Below --root nothing runs,
+    /// no hook either, and both links move.
     Activate {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
@@ -191,7 +193,7 @@ pub(crate) enum Command {
     },
     /// Put the venv back in force that was there before
     ///
-    /// This is an activation like any other, of what /etc/venvd/previous/APP names.
+    /// This is an activation of what /etc/venvd/previous/APP names, without hooks: those migrate forward.
     Rollback {
         /// The app
         app: AppName,

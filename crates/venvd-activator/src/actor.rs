@@ -62,10 +62,15 @@ impl<U: Units, A: Announce> Actor<U, A> {
             Err(error) => return tracing::error!("open activations are not known: {}", report(&error)),
         };
         for mut transaction in open {
+            let way = if transaction.state.is_one_way() {
+                "it goes on, since a one-way hook has run"
+            } else {
+                "what ran before comes back"
+            };
             tracing::warn!(
                 venvd_app = %transaction.app,
                 venvd_job = transaction.id,
-                "activation {} of {} was interrupted: what ran before comes back",
+                "activation {} of {} was interrupted: {way}",
                 transaction.id,
                 transaction.app
             );

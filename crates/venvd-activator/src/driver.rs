@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use venvd_bus::Code;
 use venvd_fs::report;
 
-use crate::commands;
+use crate::exposed;
 use crate::host::Host;
 use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
 use crate::transaction::{Journal, Transaction, now};
@@ -31,6 +31,9 @@ impl<U: Units> Driver<U> {
         mut told: impl FnMut(&Transaction),
     ) {
         let begun = Instant::now();
+        if first == Event::Interrupted {
+            self.units.end_commands(transaction.id).await;
+        }
         let mut event = first;
         loop {
             let (state, effect) = step(&transaction.case, transaction.state.clone(), event, begun.elapsed());
@@ -82,7 +85,10 @@ impl<U: Units> Driver<U> {
             None => performed.await,
             Some(deadline) => match tokio::time::timeout_at(begun + deadline, performed).await {
                 Ok(result) => result,
-                Err(_) => return Event::Tick,
+                Err(_) => {
+                    self.units.end_commands(transaction.id).await;
+                    return Event::Tick;
+                }
             },
         };
         result.unwrap_or_else(Event::Failed)
@@ -107,7 +113,7 @@ impl<U: Units> Driver<U> {
                 self.blocking(transaction, move |host, transaction| {
                     let written = host.write_policies(transaction, admit);
                     if matches!(admit, Admit::InForce | Admit::Leaving) {
-                        commands::follow(host.layout());
+                        exposed::follow(host.layout());
                     }
                     written
                 })
@@ -120,6 +126,8 @@ impl<U: Units> Driver<U> {
             Effect::RestartUnits => self.units.restart(transaction).await?,
             Effect::StartUnits => self.units.start(transaction).await?,
             Effect::Settle(side) => transaction.units = self.units.settle(transaction, side).await?,
+            Effect::RunHook(stage, number) => return self.run_hook(transaction, (stage, number)).await,
+            Effect::CheckHealth => return self.check_health(transaction).await,
             Effect::SetPrevious => host.set_previous(transaction)?,
         }
         Ok(Event::Done)
@@ -138,5 +146,7 @@ impl<U: Units> Driver<U> {
     }
 }
 
+#[cfg(test)]
+mod command_tests;
 #[cfg(test)]
 mod tests;

@@ -4,18 +4,20 @@
 //! - [`transaction`]: its journal file
 //! - `driver`: performs effects; `host` those on files, `systemd` those on units
 //! - `watch`, `service`, `desk`, `request`: where requests come from
+//! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
-//! - `commands`: links of exposed commands
+//! - `exposed`: links of exposed commands
 
 mod actor;
 mod admit;
-mod commands;
+pub mod commands;
 mod daemon;
 mod desk;
 mod driver;
+mod exposed;
 mod host;
 mod leaving;
 mod log;

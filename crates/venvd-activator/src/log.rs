@@ -2,7 +2,9 @@
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use venvd_bus::{JobReport, Kind, Outcome};
+use venvd_bus::{CheckStage, JobReport, Kind, Outcome};
+
+use crate::transaction::Transaction;
 
 /// Sends events to the journal, or to stderr where there is none.
 pub(crate) fn init() {
@@ -20,6 +22,18 @@ pub(crate) fn init() {
     };
     // Somebody else has set one already; then that one is used.
     drop(set);
+}
+
+/// Writes a line that a hook or a health command wrote.
+pub(crate) fn said(transaction: &Transaction, stage: CheckStage, line: &str) {
+    let tag = transaction.to.as_ref().map_or("", |venv| venv.name().tag().as_str());
+    tracing::info!(
+        venvd_app = %transaction.app,
+        venvd_tag = tag,
+        venvd_job = transaction.id,
+        venvd_hook = stage.as_str(),
+        "{line}"
+    );
 }
 
 /// Writes one record on how a job ended.

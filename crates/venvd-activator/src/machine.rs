@@ -5,12 +5,18 @@
 //! middle of one, is no special case: the journal says which one was begun.
 //!
 //! What the lists keep to: nothing is changed before all checks are passed; the marker of an open activation is there
-//! before the committed link moves; the policy admits a venv before it runs; `previous` moves only at the end.
+//! before the committed link moves; the policy admits a venv before it runs; `previous` moves only at the end. And once
+//! a one-way hook has done its work, nothing goes back from a venv that is committed.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use venvd_app::definition::HookStage;
 use venvd_bus::{Code, Kind, Outcome, Stage, UnitReport};
+
+mod course;
+
+use course::{forward, is_closing, next, touches_units};
 
 /// What a transaction is about, as far as its course depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +45,22 @@ pub struct Case {
     /// When units change to the other venv.
     #[serde(default)]
     pub restart: When,
+    /// Which commands the definition has.
+    #[serde(default)]
+    pub commands: Commands,
+}
+
+/// Which commands of the definition are to run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Commands {
+    /// How many hooks, while the old venv still serves.
+    pub before_stop: usize,
+    /// How many, while the units are stopped.
+    pub while_stopped: usize,
+    /// How many, when the units have settled.
+    pub after_start: usize,
+    /// Whether there are health commands.
+    pub health: bool,
 }
 
 /// What the journals of older versions mean.
@@ -136,6 +158,10 @@ pub enum Effect {
     StartUnits,
     /// Waits until the captured units were up, unchanged, for the settle window, running that side.
     Settle(Side),
+    /// Runs one hook of a stage, by its number.
+    RunHook(HookStage, usize),
+    /// Runs the health commands.
+    CheckHealth,
     /// Lets `previous` name what was in force.
     SetPrevious,
 }
@@ -185,6 +211,9 @@ pub struct State {
     failed_at: Option<Effect>,
     /// What went wrong on the way back.
     stuck: Option<Failure>,
+    /// Whether a one-way hook has done its work.
+    #[serde(default)]
+    one_way: bool,
     /// When the effect that runs must have ended. Meaningless after a restart, so it isn't kept.
     #[serde(skip)]
     deadline: Option<Duration>,
@@ -212,6 +241,7 @@ impl Default for State {
             failure: None,
             failed_at: None,
             stuck: None,
+            one_way: false,
             deadline: None,
         }
     }
@@ -224,6 +254,8 @@ pub enum Event {
     Begin,
     /// The effect is done.
     Done,
+    /// The effect was a one-way hook, and it has done its work.
+    DoneForGood,
     /// [`Effect::Capture`] is done, and this is what there is.
     Captured(Captured),
     /// The effect failed.
@@ -250,24 +282,36 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
         }
         (Phase::Forward(effect), Event::Done) => state.forward(case, Some(effect), now),
         (Phase::Forward(effect), Event::Captured(captured)) => {
+            let captured = match case.restart {
+                When::Now => captured,
+                // They run, but that is no concern of this transaction.
+                When::Later => Captured::Nothing,
+            };
             State { captured, ..state }.forward(case, Some(effect), now)
+        }
+        (Phase::Forward(effect), Event::DoneForGood) => {
+            State { one_way: true, ..state }.forward(case, Some(effect), now)
         }
         (Phase::Forward(effect), Event::Failed(failure)) => state.fail_forward(case, (effect, failure), now),
         (Phase::Forward(effect), Event::Tick) if state.is_late(now) => {
-            let failure = too_late(case);
+            let failure = too_late(case, effect);
             state.fail_forward(case, (effect, failure), now)
         }
         (Phase::Forward(effect), Event::Interrupted | Event::Booted) if is_closing(effect) => (state, Some(effect)),
+        (Phase::Forward(effect), Event::Interrupted) if state.one_way => state.begin(case, (effect, None), now),
+        (Phase::Forward(effect), Event::Booted) if state.one_way => state.go_on_after_boot(case, effect, now),
         (Phase::Forward(effect), Event::Interrupted) => state.turn_back(case, (effect, interrupted()), now),
         (Phase::Forward(effect), Event::Booted) => State {
             captured: Captured::Nothing,
             ..state
         }
         .turn_back(case, (effect, interrupted()), now),
-        (Phase::Back(effect), Event::Done | Event::Captured(_)) => state.back(case, Some(effect), now),
+        (Phase::Back(effect), Event::Done | Event::Captured(_) | Event::DoneForGood) => {
+            state.back(case, Some(effect), now)
+        }
         (Phase::Back(effect), Event::Failed(failure)) => state.fail_back(case, (effect, failure), now),
         (Phase::Back(effect), Event::Tick) if state.is_late(now) => {
-            let failure = too_late(case);
+            let failure = too_late(case, effect);
             state.fail_back(case, (effect, failure), now)
         }
         (Phase::Back(_), Event::Interrupted) => state.back(case, None, now),
@@ -303,15 +347,19 @@ impl State {
         (self.failure.as_ref(), self.stuck.as_ref())
     }
 
-    /// Returns why the venv that was asked for is not to be tried again unasked: its units did not run well. A fault on
-    /// the way there, or an interruption, says nothing about the venv.
+    /// Returns why the venv that was asked for is not to be tried again unasked: it did not run well. A fault on the way
+    /// there, or an interruption, says nothing about the venv.
     #[must_use]
     pub fn condemns(&self) -> Option<&Failure> {
-        let at_units = self
-            .failed_at
-            .is_some_and(|at| touches_units(at) && at != Effect::StopUnits);
+        let at_units = self.failed_at.is_some_and(course::judges_the_venv);
         let is_fault = |failure: &&Failure| ![Code::INTERRUPTED, Code::INTERNAL].contains(&failure.code.as_str());
         self.failure.as_ref().filter(|_| at_units).filter(is_fault)
+    }
+
+    /// Returns whether a one-way hook has done its work, so that the way leads on and not back.
+    #[must_use]
+    pub fn is_one_way(&self) -> bool {
+        self.one_way
     }
 
     /// Returns the stage to show.
@@ -333,6 +381,8 @@ impl State {
                 Effect::SetSwitch(_) | Effect::SetCommitted(_) => Stage::Committing,
                 Effect::Reload => Stage::Reloading,
                 Effect::Settle(_) => Stage::Settling,
+                Effect::RunHook(..) => Stage::Hooks,
+                Effect::CheckHealth => Stage::Health,
             },
         }
     }
@@ -343,24 +393,7 @@ impl State {
 
     fn forward(self, case: &Case, after: Option<Effect>, now: Duration) -> (Self, Option<Effect>) {
         match next(&forward(case, self.captured), after) {
-            Some(effect) => {
-                // One time limit for all that the units do on the way.
-                let deadline = match effect {
-                    Effect::StopUnits | Effect::RestartUnits | Effect::StartUnits | Effect::Settle(_) => {
-                        self.deadline.or(Some(now + case.timeout))
-                    }
-                    _ => None,
-                };
-                let phase = Phase::Forward(effect);
-                (
-                    Self {
-                        phase,
-                        deadline,
-                        ..self
-                    },
-                    Some(effect),
-                )
-            }
+            Some(effect) => self.begin(case, (effect, after), now),
             None => {
                 let outcome = match self.failure {
                     Some(_) => Outcome::Failed,
@@ -368,6 +401,46 @@ impl State {
                 };
                 (self.end(outcome), None)
             }
+        }
+    }
+
+    /// Begins an effect on the way forward.
+    fn begin(self, case: &Case, (effect, after): (Effect, Option<Effect>), now: Duration) -> (Self, Option<Effect>) {
+        let deadline = match effect {
+            // One time limit for all that the units do on the way.
+            _ if touches_units(effect) => match after {
+                Some(after) if touches_units(after) => self.deadline,
+                _ => Some(now + case.timeout),
+            },
+            // Each of these has all of it: a migration that takes long must not shorten what the units get.
+            Effect::RunHook(..) | Effect::CheckHealth => Some(now + case.timeout + ENDING),
+            _ => None,
+        };
+        let phase = Phase::Forward(effect);
+        let state = Self {
+            phase,
+            deadline,
+            ..self
+        };
+        (state, Some(effect))
+    }
+
+    /// Goes on from the effect that was begun when the machine went down, without what concerned the units: they start
+    /// when we are done.
+    fn go_on_after_boot(self, case: &Case, begun: Effect, now: Duration) -> (Self, Option<Effect>) {
+        let before = forward(case, self.captured);
+        let left = forward(case, Captured::Nothing);
+        let begun = before.iter().position(|effect| *effect == begun).unwrap_or_default();
+        let effect = before[begun..].iter().find(|effect| left.contains(effect));
+        let failure = self.failure.clone().or(Some(not_judged()));
+        let state = Self {
+            captured: Captured::Nothing,
+            failure,
+            ..self
+        };
+        match effect {
+            Some(effect) => state.begin(case, (*effect, None), now),
+            None => (state.end(Outcome::Failed), None),
         }
     }
 
@@ -392,8 +465,7 @@ impl State {
     }
 
     fn back(self, case: &Case, after: Option<Effect>, now: Duration) -> (Self, Option<Effect>) {
-        let failed_at = self.failed_at.unwrap_or(Effect::Check);
-        match next(&back(case, failed_at, self.captured), after) {
+        match next(&self.way_back(case), after) {
             Some(effect) => {
                 // Each step of the way back has the whole time: what ran before must get its chance.
                 let deadline = touches_units(effect).then_some(now + case.timeout);
@@ -408,10 +480,9 @@ impl State {
                 )
             }
             None => {
-                let reached = reached(case, failed_at, self.captured);
-                let outcome = if self.stuck.is_some() || stays(case, failed_at) {
+                let outcome = if self.stuck.is_some() || self.one_way || self.stays(case) {
                     Outcome::Failed
-                } else if reached.iter().all(|effect| changes_nothing(*effect)) {
+                } else if self.has_changed_nothing(case) {
                     Outcome::Refused
                 } else {
                     Outcome::RolledBack
@@ -439,146 +510,15 @@ impl State {
     }
 }
 
-/// The way forward.
-fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
-    let captured = concerned(case, captured);
-    let mut effects = vec![Effect::Check];
-    let in_force_after = match case.kind {
-        Kind::Activate => case.enabled && !case.same,
-        Kind::Enable => !case.enabled && case.to,
-        Kind::Disable => case.enabled && case.from,
-    };
-    let in_force_after = in_force_after && case.admitted;
-    let asks = case.kind != Kind::Disable && case.to;
-    // One venv hands over to another, with processes of both for a while.
-    let overlaps =
-        in_force_after && case.kind == Kind::Activate && case.from && case.old_rights == OldRights::UntilGone;
-    // Stopped before the policy changes; else around the restart.
-    let stops_early = captured != Captured::Nothing
-        && (case.kind == Kind::Disable || case.kind == Kind::Activate && case.old_rights == OldRights::Revoked);
-    effects.extend(asks.then_some(Effect::SetActive(Side::New)));
-    if in_force_after {
-        effects.extend([Effect::Capture, Effect::MarkPending]);
-        effects.extend(stops_early.then_some(Effect::StopUnits));
-        effects.push(Effect::WritePolicies(match case.kind {
-            Kind::Disable => Admit::None,
-            _ if overlaps => Admit::Both,
-            _ => Admit::New,
-        }));
-    }
-    effects.extend(match (case.kind, case.enabled) {
-        (Kind::Enable, false) | (Kind::Disable, true) => Some(Effect::SetSwitch(Side::New)),
-        _ => None,
-    });
-    effects.extend((asks && !case.same).then_some(Effect::SetCommitted(Side::New)));
-    if in_force_after {
-        effects.push(Effect::Reload);
-        let turned = overlaps.then_some(Effect::WritePolicies(Admit::Turned));
-        match captured {
-            Captured::Nothing => {}
-            _ if stops_early => effects.push(Effect::StartUnits),
-            Captured::Running => effects.extend(turned.into_iter().chain([Effect::RestartUnits])),
-            Captured::Mixed => {
-                effects.push(Effect::StopUnits);
-                effects.extend(turned.into_iter().chain([Effect::StartUnits]));
-            }
-        }
-        effects.extend((captured != Captured::Nothing).then_some(Effect::Settle(Side::New)));
-    }
-    effects.extend((asks && case.from && !case.same).then_some(Effect::SetPrevious));
-    effects.push(Effect::WritePolicies(if overlaps {
-        Admit::Leaving
-    } else {
-        Admit::InForce
-    }));
-    effects.extend(in_force_after.then_some(Effect::ClearPending));
-    effects
-}
+/// How much longer a command may take that has reached its own limit: systemd ends it, and we are told.
+pub(crate) const ENDING: Duration = Duration::from_secs(20);
 
-/// What of the captured units the transaction touches: all, or none.
-fn concerned(case: &Case, captured: Captured) -> Captured {
-    match case.restart {
-        When::Now => captured,
-        When::Later => Captured::Nothing,
-    }
-}
-
-/// The way back, from a failure in the middle of `failed_at`.
-fn back(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
-    let reached = reached(case, failed_at, captured);
-    let has = |wanted: Effect| reached.contains(&wanted);
-    if stays(case, failed_at) {
-        return vec![Effect::WritePolicies(Admit::InForce), Effect::ClearPending];
-    }
-    let restart = concerned(case, captured) != Captured::Nothing && reached.iter().any(|effect| touches_units(*effect));
-    let moved = has(Effect::SetCommitted(Side::New)) || has(Effect::SetSwitch(Side::New));
-    // What `disable` has reloaded knows no target, so there the old units must be back before it can stop anything.
-    let stop_first = case.kind != Kind::Disable;
-    let wanted = [
-        (restart && stop_first, Effect::StopUnits),
-        (has(Effect::SetCommitted(Side::New)), Effect::SetCommitted(Side::Old)),
-        (has(Effect::SetSwitch(Side::New)), Effect::SetSwitch(Side::Old)),
-        (case.kind != Kind::Disable, Effect::SetActive(Side::Old)),
-        (
-            reached.iter().any(|effect| matches!(effect, Effect::WritePolicies(_))),
-            Effect::WritePolicies(Admit::InForce),
-        ),
-        (has(Effect::MarkPending), Effect::ClearPending),
-        (moved && has(Effect::MarkPending), Effect::Reload),
-        (restart && !stop_first, Effect::StopUnits),
-        (restart, Effect::StartUnits),
-        (restart, Effect::Settle(Side::Old)),
-    ];
-    wanted
-        .into_iter()
-        .filter_map(|(wanted, effect)| wanted.then_some(effect))
-        .collect()
-}
-
-/// The effects up to and with the one that failed: it may have been done in part.
-fn reached(case: &Case, failed_at: Effect, captured: Captured) -> Vec<Effect> {
-    let effects = forward(case, captured);
-    // After a boot nothing is captured any more, and the list is without what concerns units: then all may be reached.
-    let end = effects
-        .iter()
-        .position(|effect| *effect == failed_at)
-        .map_or(effects.len(), |at| at + 1);
-    effects[..end].to_vec()
-}
-
-fn next(effects: &[Effect], after: Option<Effect>) -> Option<Effect> {
-    match after {
-        None => effects.first().copied(),
-        Some(after) => {
-            let at = effects.iter().position(|effect| *effect == after)?;
-            effects.get(at + 1).copied()
-        }
-    }
-}
-
-fn touches_units(effect: Effect) -> bool {
-    use Effect::{RestartUnits, Settle, StartUnits, StopUnits};
-    matches!(effect, StopUnits | RestartUnits | StartUnits | Settle(_))
-}
-
-fn changes_nothing(effect: Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Check | Effect::SetActive(_) | Effect::Capture | Effect::MarkPending
+/// What is said of a venv that a machine booted with because a one-way hook had run.
+fn not_judged() -> Failure {
+    Failure::new(
+        Code::INTERRUPTED,
+        "the machine went down in the middle, and nobody watched whether the units run well since",
     )
-}
-
-/// The last steps, when the units are already healthy.
-fn is_closing(effect: Effect) -> bool {
-    use Effect::{ClearPending, SetPrevious, WritePolicies};
-    matches!(
-        effect,
-        SetPrevious | WritePolicies(Admit::InForce | Admit::Leaving) | ClearPending
-    )
-}
-
-fn stays(case: &Case, failed_at: Effect) -> bool {
-    case.rollback == Rollback::Never && touches_units(failed_at) && failed_at != Effect::StopUnits
 }
 
 fn interrupted() -> Failure {
@@ -588,11 +528,16 @@ fn interrupted() -> Failure {
     )
 }
 
-fn too_late(case: &Case) -> Failure {
+fn too_late(case: &Case, effect: Effect) -> Failure {
+    let what = match effect {
+        Effect::RunHook(..) => "a hook did not end",
+        Effect::CheckHealth => "the health commands did not end",
+        _ => "the units were not healthy",
+    };
     Failure::new(
         Code::TIMEOUT,
         format!(
-            "the units were not healthy within {:?}; the limit is `timeout` under [health] of the definition",
+            "{what} within {:?}; the limit is `timeout` under [health] of the definition",
             case.timeout
         ),
     )

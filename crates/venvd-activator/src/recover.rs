@@ -9,11 +9,12 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use venvd_app::links::{self, Link};
-use venvd_app::{App, AppName, Layout, Scope};
-use venvd_bus::{Code, UnitReport};
+use venvd_app::{App, AppName, Layout, Scope, UnitName};
+use venvd_bus::{Check, Code, UnitReport};
 use venvd_fs::lock::Lock;
 use venvd_fs::{atomic, report};
 
+use crate::commands::Run;
 use crate::driver::Driver;
 use crate::host::Host;
 use crate::log;
@@ -71,7 +72,9 @@ pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Resul
 /// Returns whether the committed link names one of the two sides, as the end of the transaction says.
 fn is_decided(layout: &Layout, transaction: &Transaction) -> bool {
     let committed = links::read(layout, Link::Committed, &transaction.app).ok().flatten();
-    committed == transaction.from || transaction.state.failures().0.is_none() && committed == transaction.to
+    let state = &transaction.state;
+    let may_be_new = state.failures().0.is_none() || state.is_one_way();
+    committed == transaction.from || may_be_new && committed == transaction.to
 }
 
 /// Returns whether the transaction that an app's marker names can be read, or is not there any more.
@@ -157,6 +160,23 @@ impl Units for AtBoot {
     async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {
         Ok(Vec::new())
     }
+
+    async fn is_enabled(&self, _: &Transaction, _: &UnitName) -> Result<bool, Failure> {
+        Ok(true)
+    }
+
+    async fn run_command(&self, _: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
+        // Neither the network nor a database is there yet.
+        Err(Failure::new(
+            Code::INTERRUPTED,
+            format!(
+                "the machine went down before `{}` ({}) had run, and at boot it can't: run it by hand, as it is needed",
+                run.command, run.stage
+            ),
+        ))
+    }
+
+    async fn end_commands(&self, _: u32) {}
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use venvd_app::{AppName, Tag, VenvName};
 use venvd_bus::{Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
 
+use crate::commands::Commands;
 use crate::host::{Host, On, what_runs};
 use crate::machine::{Case, Failure, OldRights, Rollback, State, When};
 use crate::transaction::{Transaction, boot_id, now};
@@ -86,6 +87,7 @@ impl Request {
             code: None,
             message: None,
             units: Vec::new(),
+            checks: Vec::new(),
             started: now(),
             ended: None,
         }
@@ -110,13 +112,27 @@ impl Request {
             Ask::Disable => host.app_in_force(&self.app),
             _ => host.app(&self.app),
         };
-        let (health, on) = match app {
-            Ok((app, on)) => (app.health, on),
+        let (health, on, commands) = match app {
+            Ok((app, on)) => {
+                let commands = Commands::of(&app);
+                (app.health, on, commands)
+            }
             Err(failure) => {
                 object(failure);
-                (Health::default(), On::default())
+                (Health::default(), On::default(), Commands::default())
             }
         };
+        let commands = match self.ask {
+            // What it goes back to was in force, so its hooks have run; and they migrate forward.
+            Ask::Rollback => commands.without_hooks(),
+            _ => commands,
+        };
+        if self.options.restart == When::Later && commands.needs_restart() {
+            object(Failure::new(
+                Code::NEEDS_RESTART,
+                "hooks that run while the units are stopped, or after their start, need the restart: leave --at-next-restart out",
+            ));
+        }
         let switch = host.switch(&self.app).unwrap_or_else(|failure| {
             object(failure);
             None
@@ -136,6 +152,7 @@ impl Request {
             timeout: health.timeout.max(Duration::from_millis(1)),
             old_rights: self.options.old_rights,
             restart: self.options.restart,
+            commands: commands.summary(),
         };
         let transaction = Transaction {
             id,
@@ -159,8 +176,10 @@ impl Request {
             },
             switch,
             settle: health.settle,
+            commands,
             captured: Vec::new(),
             units: Vec::new(),
+            checks: Vec::new(),
             started: now(),
             ended: None,
         };

@@ -7,13 +7,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, search};
-use venvd_bus::{Code, JobReport, UnitReport};
+use venvd_app::{App, AppName, Layout, UnitName, search};
+use venvd_bus::{Check, Code, JobReport, UnitReport};
 use venvd_core::Interpreter;
 use venvd_core::manifest::{self, BuilderRecord, LockRecord, Manifest, Python};
 use venvd_fs::{Root, atomic};
 
 use crate::actor::Announce;
+use crate::commands::Run;
 use crate::driver::Driver;
 use crate::host::Host;
 use crate::machine::{Failure, Side};
@@ -52,6 +53,12 @@ impl Place {
             place.set(link, "1");
         }
         place
+    }
+
+    /// Adds hooks or health commands to the definition.
+    pub(crate) fn define(&self, more: &str) {
+        let definition = format!("user = \"nova\"\n{DEFINITION}{more}");
+        self.write("/etc/venvd/apps/nova.toml", &definition);
     }
 
     pub(crate) fn write(&self, path: &str, text: &str) {
@@ -141,6 +148,7 @@ impl Place {
             sick: BTreeSet::new(),
             hangs: Cell::new(None),
             log: RefCell::default(),
+            failing: BTreeSet::new(),
         };
         let in_force = systemd.in_force();
         systemd.loaded.replace(in_force.clone());
@@ -168,6 +176,8 @@ pub(crate) struct Simulated {
     /// The call that never returns.
     pub(crate) hangs: Cell<Option<&'static str>>,
     pub(crate) log: RefCell<Vec<String>>,
+    /// The commands that fail.
+    pub(crate) failing: BTreeSet<&'static str>,
 }
 
 impl Simulated {
@@ -181,7 +191,11 @@ impl Simulated {
         }
     }
 
-    async fn call(&self, what: &'static str) {
+    fn unit(&self) -> UnitName {
+        "nova-api.service".parse().unwrap()
+    }
+
+    async fn call(&self, what: &str) {
         self.log.borrow_mut().push(what.to_owned());
         if self.hangs.get() == Some(what) {
             std::future::pending::<()>().await;
@@ -248,6 +262,31 @@ impl Units for Simulated {
         }
         let result = "done".to_owned();
         Ok(vec![UnitReport { unit, result }])
+    }
+
+    async fn is_enabled(&self, _: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
+        Ok(*unit == self.unit())
+    }
+
+    async fn run_command(&self, _: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
+        let command = run.command.to_string();
+        let runs = self.runs.borrow().clone().unwrap_or_else(|| "nothing".to_owned());
+        self.call(&format!("{command} while {runs} runs")).await;
+        let result = if self.failing.contains(command.as_str()) {
+            "exit-code, status 1"
+        } else {
+            Check::DONE
+        };
+        Ok(Check {
+            stage: run.stage,
+            result: result.to_owned(),
+            output: vec![format!("{command} says so")],
+            command,
+        })
+    }
+
+    async fn end_commands(&self, _: u32) {
+        self.log.borrow_mut().push("end commands".to_owned());
     }
 }
 

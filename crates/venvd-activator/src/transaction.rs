@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, UnitName};
-use venvd_bus::{Cause, JobReport, Kind, Outcome, UnitReport};
+use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
+use crate::commands::Commands;
 use crate::machine::{Case, State};
 
-/// How many ended transactions are kept. Each is about a kilobyte.
+/// How many ended transactions are kept. Each is about a kilobyte, and what its commands wrote at the end.
 const KEEP: usize = 200;
 
 /// A transaction, as its file has it.
@@ -52,10 +53,16 @@ pub struct Transaction {
     pub switch: Option<String>,
     /// How long the units must stay up, unchanged.
     pub settle: Duration,
+    /// What is run around it.
+    #[serde(default)]
+    pub commands: Commands,
     /// The units that ran, or were meant to.
     pub captured: Vec<CapturedUnit>,
     /// How the units fared on the way forward.
     pub units: Vec<UnitReport>,
+    /// How the commands fared.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it ended.
@@ -80,7 +87,7 @@ impl Transaction {
     #[must_use]
     pub fn report(&self) -> JobReport {
         let (failure, stuck) = self.state.failures();
-        let message = failure.map(|failure| match stuck {
+        let mut message = failure.map(|failure| match stuck {
             Some(stuck) => format!("{}; and on the way back: {}", failure.message, stuck.message),
             None if self.case.kind == Kind::Disable && self.state.outcome() == Some(Outcome::RolledBack) => format!(
                 "{}; to turn it off all the same, stop its units first (`systemctl stop venvd-{}.target`)",
@@ -88,6 +95,12 @@ impl Transaction {
             ),
             None => failure.message.clone(),
         });
+        if let Some(message) = &mut message
+            && self.state.outcome() == Some(Outcome::Failed)
+            && self.state.is_one_way()
+        {
+            message.push_str("; a one-way hook had run, so there was no automatic way back");
+        }
         let mut units = self.units.clone();
         for failed in [failure, stuck]
             .into_iter()
@@ -111,6 +124,7 @@ impl Transaction {
             code: failure.map(|failure| failure.code.clone()),
             message,
             units,
+            checks: self.checks.clone(),
             started: self.started,
             ended: self.ended,
         }
@@ -340,6 +354,7 @@ pub(crate) mod tests {
                 timeout: Duration::from_secs(120),
                 old_rights: OldRights::UntilGone,
                 restart: When::Now,
+                commands: crate::machine::Commands::default(),
             },
             state: State::default(),
             from: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
@@ -348,6 +363,7 @@ pub(crate) mod tests {
             asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
             switch: Some("enabled = true\n".to_owned()),
             settle: Duration::from_millis(300),
+            commands: Commands::default(),
             captured: vec![CapturedUnit {
                 unit: "nova-api.service".parse().unwrap(),
                 invocation: "ab".to_owned(),
@@ -355,6 +371,7 @@ pub(crate) mod tests {
                 tagged: true,
             }],
             units: Vec::new(),
+            checks: Vec::new(),
             started: now(),
             ended: None,
         }

@@ -1,8 +1,9 @@
 //! What a transaction does with units, whoever does it: systemd over D-Bus, or almost nobody at boot.
 
-use venvd_app::App;
-use venvd_bus::UnitReport;
+use venvd_app::{App, UnitName};
+use venvd_bus::{Check, UnitReport};
 
+use crate::commands::Run;
 use crate::machine::{Captured, Failure, Side};
 use crate::transaction::{CapturedUnit, Transaction};
 
@@ -14,7 +15,7 @@ pub(crate) trait Units {
     /// Returns the units of an app that run, or were meant to.
     async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure>;
 
-    /// Stops the units of the app that belong to its target.
+    /// Stops the captured units, and those of the app that belong to its target.
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure>;
 
     /// Restarts those of them that run.
@@ -25,6 +26,15 @@ pub(crate) trait Units {
 
     /// Waits until the captured units were up, unchanged, for the settle window.
     async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure>;
+
+    /// Returns whether a unit is enabled on this host, or ran when the transaction began.
+    async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure>;
+
+    /// Runs a command of the new venv to its end, and returns how it ended. It never takes longer than the time limit.
+    async fn run_command(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure>;
+
+    /// Ends the commands of a transaction that still run, since nobody waits for them any more.
+    async fn end_commands(&self, transaction: u32);
 }
 
 /// Returns what the captured units mean for the course of a transaction.

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+mod hooks;
 mod unit;
 
+pub use hooks::{CommandLine, Hook, HookStage, Hooks};
 use unit::RawUnit;
 
 use crate::exposed;
@@ -40,6 +42,8 @@ pub struct App {
     pub sudo: Sudo,
     /// Its rootwrap configuration.
     pub rootwrap: Option<Rootwrap>,
+    /// What an activation runs around the restart of its units.
+    pub hooks: Hooks,
     /// When it counts as healthy.
     pub health: Health,
     /// The programs of its venv that everybody can type, see [`crate::exposed`].
@@ -58,9 +62,16 @@ impl App {
             UnitKind::Whole(whole) => whole.exec.iter().filter_map(|exec| bare_program(exec)).collect(),
             UnitKind::Environment => Vec::new(),
         });
+        let of_commands = self.commands().filter_map(CommandLine::program_of_venv).cloned();
         of_units
             .chain(self.sudo.all().map(|command| command.program.clone()))
+            .chain(of_commands)
             .collect()
+    }
+
+    /// Returns all commands that an activation runs.
+    fn commands(&self) -> impl Iterator<Item = &CommandLine> {
+        self.hooks.all().map(|hook| &hook.run).chain(&self.health.commands)
     }
 }
 
@@ -219,8 +230,10 @@ pub struct Rootwrap {
 pub struct Health {
     /// How long its units must stay up, unchanged.
     pub settle: Duration,
-    /// How long all of it may take.
+    /// How long the units may take until they have settled, and each command.
     pub timeout: Duration,
+    /// What must exit with status 0 when they have.
+    pub commands: Vec<CommandLine>,
     /// Whether a failure brings the previous venv back.
     pub rollback: bool,
 }
@@ -231,6 +244,7 @@ impl Default for Health {
         Self {
             settle: Duration::from_secs(10),
             timeout: Duration::from_secs(120),
+            commands: Vec::new(),
             rollback: true,
         }
     }
@@ -250,7 +264,7 @@ pub(crate) struct RawApp {
     units: BTreeMap<UnitName, RawUnit>,
     sudo: Sudo,
     rootwrap: Option<Rootwrap>,
-    hooks: RawHooks,
+    hooks: Hooks,
     health: RawHealth,
     commands: RawCommands,
 }
@@ -295,28 +309,10 @@ struct RawBundle {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct RawHooks {
-    before_stop: Vec<Later<RawHook>>,
-    while_stopped: Vec<Later<RawHook>>,
-    after_start: Vec<Later<RawHook>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[expect(dead_code, reason = "read only to be validated, then refused")]
-struct RawHook {
-    run: Line,
-    when_unit: Option<UnitName>,
-    #[serde(default)]
-    one_way: bool,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawHealth {
     settle: Option<Span>,
     timeout: Option<Span>,
-    commands: Vec<Later<Line>>,
+    commands: Vec<CommandLine>,
     rollback: Option<bool>,
 }
 
@@ -363,9 +359,11 @@ impl RawApp {
             units: units.collect::<Result<_, Contradiction>>()?,
             sudo: self.sudo,
             rootwrap: self.rootwrap,
+            hooks: self.hooks,
             health: Health {
                 settle: self.health.settle.map_or(defaults.settle, |span| *span),
                 timeout: self.health.timeout.map_or(defaults.timeout, |span| *span),
+                commands: self.health.commands,
                 rollback: self.health.rollback.unwrap_or(defaults.rollback),
             },
             expose: sorted(self.commands.expose),
@@ -382,15 +380,29 @@ impl RawApp {
         if app.health.timeout <= app.health.settle {
             return contradiction(&["health"], "`timeout` must be longer than `settle`");
         }
+        app.hooks.fit(&app.units)?;
         Ok(app)
     }
 }
 
 impl App {
     /// Refuses what only the host's apps can have: a user's services run as that user, and nobody else's rights are his
-    /// to give.
+    /// to give. The host's apps must say as whom their commands run.
     pub(crate) fn fit(self, scope: Scope) -> Result<Self, Contradiction> {
         if scope == Scope::System {
+            let is_root = self.user.as_ref().is_none_or(|user| user.as_str() == "root");
+            if is_root && let Some(command) = self.commands().next() {
+                let key = if self.user.is_some() {
+                    "user"
+                } else if self.hooks.all().next().is_some() {
+                    "hooks"
+                } else {
+                    "health"
+                };
+                let message =
+                    format!("`{command}` runs code of the venv, and never as root: name a service user in `user`");
+                return contradiction(&[key], &message);
+            }
             return Ok(self);
         }
         if self.user.is_some() {

@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error};
 
 /// A value that is read and validated as a `T`, and then refused.
 ///
-/// Ignoring it would be worse: a definition that asks for hooks must not be activated without them.
+/// Ignoring it would be worse: a definition that asks for a bundle must not be activated without it.
 #[derive(Debug, Clone)]
 pub(crate) struct Later<T>(PhantomData<T>);
 

@@ -155,6 +155,14 @@ impl UnitName {
     pub fn is_template(&self) -> bool {
         self.0.rsplit_once('.').is_some_and(|(stem, _)| stem.ends_with('@'))
     }
+
+    /// Returns the template that this is an instance of: `name@.service` of `name@1.service`.
+    #[must_use]
+    pub fn template(&self) -> Option<Self> {
+        let (stem, kind) = self.0.rsplit_once('.')?;
+        let (name, _) = stem.split_once('@')?;
+        Some(Self(format!("{name}@.{kind}")))
+    }
 }
 
 /// `#!` and a path must fit in 127 bytes on older kernels, see execve(2).
@@ -277,7 +285,10 @@ mod tests {
             assert!(bad.parse::<UnitName>().is_err(), "{bad:?}");
         }
         assert!("a@.service".parse::<UnitName>().unwrap().is_template());
-        assert!(!"a@1.service".parse::<UnitName>().unwrap().is_template());
+        let instance = "a@1@2.b.service".parse::<UnitName>().unwrap();
+        assert!(!instance.is_template());
+        assert_eq!(instance.template().unwrap().as_str(), "a@.service");
+        assert_eq!("a.service".parse::<UnitName>().unwrap().template(), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::name::ProgramName;
 #[error("{0}")]
 pub struct ValueError(pub(crate) String);
 
-fn refuse<T>(message: impl Into<String>) -> Result<T, ValueError> {
+pub(crate) fn refuse<T>(message: impl Into<String>) -> Result<T, ValueError> {
     Err(ValueError(message.into()))
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use venvd_app::definition::HookStage;
 use venvd_app::{AppName, Tag, UnitName};
 
 /// What was asked for.
@@ -82,6 +83,10 @@ pub enum Stage {
     Restarting,
     /// The units must stay up, unchanged.
     Settling,
+    /// A hook runs; it may be before the units are stopped, while they are, or when they have settled.
+    Hooks,
+    /// The health commands run.
+    Health,
     /// What is no longer needed is taken away.
     Finishing,
     /// What was changed is put back.
@@ -120,12 +125,18 @@ impl Code {
     pub const HOST_DISABLED: &str = "host-disabled";
     /// The generator left a unit as it was, so that it can't run from the venv.
     pub const UNIT_SKIPPED: &str = "unit-skipped";
+    /// A hook did not exit with status 0.
+    pub const HOOK_FAILED: &str = "hook-failed";
+    /// A health command did not exit with status 0.
+    pub const UNHEALTHY: &str = "unhealthy";
     /// A unit did not stay up.
     pub const NOT_SETTLED: &str = "not-settled";
     /// A unit runs, but not from the venv that is in force.
     pub const WRONG_VENV: &str = "wrong-venv";
     /// It took longer than the definition allows.
     pub const TIMEOUT: &str = "timeout";
+    /// It asks for no restart, and something in the definition needs one.
+    pub const NEEDS_RESTART: &str = "needs-restart";
     /// An administrator keeps the app at what is in force.
     pub const FROZEN: &str = "frozen";
     /// The venv did not run well on this host before.
@@ -152,6 +163,58 @@ pub struct UnitReport {
     pub unit: UnitName,
     /// `done`, or what went wrong: a job result of systemd or its `Result=` with the exit status.
     pub result: String,
+}
+
+/// When a command of the definition runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckStage {
+    /// A hook, while the old venv still serves.
+    BeforeStop,
+    /// A hook, while the units are stopped.
+    WhileStopped,
+    /// A hook, when the units have settled.
+    AfterStart,
+    /// A health command.
+    Health,
+}
+
+impl From<HookStage> for CheckStage {
+    fn from(stage: HookStage) -> Self {
+        match stage {
+            HookStage::BeforeStop => Self::BeforeStop,
+            HookStage::WhileStopped => Self::WhileStopped,
+            HookStage::AfterStart => Self::AfterStart,
+        }
+    }
+}
+
+/// How a hook or a health command fared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// When it was run.
+    pub stage: CheckStage,
+    /// The command, as the definition has it.
+    pub command: String,
+    /// `done`, `skipped`, or how it ended.
+    pub result: String,
+    /// The last lines that it wrote.
+    pub output: Vec<String>,
+}
+
+impl Check {
+    /// The result of a command that exited with status 0.
+    pub const DONE: &str = "done";
+    /// The result of a hook whose `when-unit` is not enabled on this host.
+    pub const SKIPPED: &str = "skipped";
+    /// The result of a command that was ended because it took too long.
+    pub const TIMEOUT: &str = "timeout";
+
+    /// Returns whether the command was run and did not end well.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        ![Self::DONE, Self::SKIPPED].contains(&self.result.as_str())
+    }
 }
 
 /// All that is known of a job.
@@ -181,6 +244,9 @@ pub struct JobReport {
     pub message: Option<String>,
     /// The units that it touched.
     pub units: Vec<UnitReport>,
+    /// The hooks and health commands that it came to, in order.
+    #[serde(default)]
+    pub checks: Vec<Check>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it ended.
@@ -231,11 +297,14 @@ macro_rules! as_written {
 as_written! {
     Kind { Activate => "activate", Enable => "enable", Disable => "disable" }
     Cause { Dbus => "dbus", Link => "link", Apply => "apply", Boot => "boot", Rollback => "rollback" }
+    CheckStage {
+        BeforeStop => "before-stop", WhileStopped => "while-stopped", AfterStart => "after-start", Health => "health",
+    }
     Outcome { Done => "done", Refused => "refused", RolledBack => "rolled-back", Failed => "failed" }
     Stage {
         Queued => "queued", Preflight => "preflight", Pending => "pending", Policy => "policy",
         Stopping => "stopping", Committing => "committing", Reloading => "reloading", Restarting => "restarting",
-        Settling => "settling", Finishing => "finishing", RollingBack => "rolling-back", Ended => "ended",
+        Settling => "settling", Hooks => "hooks", Health => "health", Finishing => "finishing", RollingBack => "rolling-back", Ended => "ended",
     }
 }
 
@@ -262,6 +331,7 @@ mod tests {
         check(Kind::ALL);
         check(Cause::ALL);
         check(Outcome::ALL);
+        check(CheckStage::ALL);
         check(Stage::ALL);
     }
 
@@ -291,6 +361,12 @@ mod tests {
             units: vec![UnitReport {
                 unit: "nova-api.service".parse().unwrap(),
                 result: "exit-code, status 1".to_owned(),
+            }],
+            checks: vec![Check {
+                stage: CheckStage::Health,
+                command: "nova-status upgrade check".to_owned(),
+                result: Check::DONE.to_owned(),
+                output: vec!["all is well".to_owned()],
             }],
             started: 1,
             ended: Some(2),

@@ -60,6 +60,9 @@ fn done(report: &JobReport) -> String {
     for unit in &report.units {
         text.push_str(&format!("\n  {} {}", unit.unit, unit.result));
     }
+    for check in &report.checks {
+        text.push_str(&format!("\n  {} `{}` {}", check.stage, check.command, check.result));
+    }
     text.push('\n');
     text
 }
@@ -84,12 +87,19 @@ fn undone(report: &JobReport, outcome: Outcome) -> String {
     for unit in &report.units {
         text.push_str(&format!("\n  {} {}", unit.unit, unit.result));
     }
+    for check in report.checks.iter().filter(|check| check.has_failed()) {
+        text.push_str(&format!("\n  {} `{}` {}", check.stage, check.command, check.result));
+        for line in &check.output {
+            text.push_str(&format!("\n    {line}"));
+        }
+    }
     text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use venvd_bus::Check;
 
     fn report(kind: &str, from: &str, to: &str, units: &str) -> JobReport {
         JobReport::from_json(&format!(
@@ -98,6 +108,26 @@ mod tests {
                 "units": {units}, "started": 1, "ended": 2}}"#
         ))
         .unwrap()
+    }
+
+    #[test]
+    fn shows_what_commands_said_that_failed() {
+        let checks = [
+            ("before-stop", "a b", Check::DONE),
+            ("health", "c", "exit-code, status 1"),
+        ];
+        let checks = checks.map(|(stage, command, result)| {
+            format!(r#"{{"stage": "{stage}", "command": "{command}", "result": "{result}", "output": ["x", "y"]}}"#)
+        });
+        let mut report = report("activate", r#""1""#, r#""2""#, "[]");
+        report.checks = serde_json::from_str(&format!("[{}]", checks.join(","))).unwrap();
+        let text = undone(&report, Outcome::RolledBack);
+        assert!(
+            text.ends_with("nova:1 runs again\n  health `c` exit-code, status 1\n    x\n    y"),
+            "{text}"
+        );
+        let text = done(&report);
+        assert!(text.contains("\n  before-stop `a b` done\n"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
         Request::Rollback(app) | Request::Enable(app) | Request::Disable(app) => app,
     };
     let app = search::load_app(layout, name)?;
+    if !matches!(request, Request::Disable(_)) && app.hooks.all().next().is_some() {
+        output::say(&format!(
+            "venvctl: the hooks of {name} do not run below a root: nothing runs there that they could be about"
+        ));
+    }
     match request {
         // Nobody runs there whose rights could end, or who could be restarted.
         Request::Activate { venv, .. } => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,

@@ -54,7 +54,7 @@ impl Exit {
                 ("1", "refused, nothing changed"),
                 ("2", "the command line is wrong"),
                 ("3", "failed, and the previous venv runs again"),
-                ("4", "failed, and so did the way back: it needs you"),
+                ("4", "failed, and so did the way back, or there was none: it needs you"),
             ],
         }
     }

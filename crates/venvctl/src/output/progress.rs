@@ -120,6 +120,8 @@ fn words(stage: Stage) -> &'static str {
         Stage::Reloading => "reloading systemd",
         Stage::Restarting => "restarting the units",
         Stage::Settling => "watching whether they stay up",
+        Stage::Hooks => "running a hook",
+        Stage::Health => "asking the health commands",
         Stage::Finishing => "taking the old rules away",
         Stage::RollingBack => "going back",
         Stage::Ended => "ended",

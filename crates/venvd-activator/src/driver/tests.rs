@@ -10,7 +10,7 @@ use crate::machine::When;
 use crate::request::{Ask, Options, Request};
 use crate::testing::{DEFINITION, DISTRIBUTION, Place, Simulated};
 
-fn request(ask: Ask) -> Request {
+pub(super) fn request(ask: Ask) -> Request {
     Request {
         app: "nova".parse().unwrap(),
         ask,
@@ -19,12 +19,12 @@ fn request(ask: Ask) -> Request {
     }
 }
 
-fn activate(tag: &str) -> Ask {
+pub(super) fn activate(tag: &str) -> Ask {
     Ask::Activate(tag.parse().unwrap())
 }
 
 /// Does what is asked for, and checks what must be true at every end.
-async fn run(place: &Place, driver: &Driver<Simulated>, ask: Ask) -> JobReport {
+pub(super) async fn run(place: &Place, driver: &Driver<Simulated>, ask: Ask) -> JobReport {
     let id = driver.journal.next_id().unwrap();
     let (mut transaction, objection) = request(ask).prepare(&driver.host, id);
     driver.drive(&mut transaction, (Event::Begin, objection), |_| {}).await;
@@ -33,7 +33,7 @@ async fn run(place: &Place, driver: &Driver<Simulated>, ask: Ask) -> JobReport {
     transaction.report()
 }
 
-fn ended(place: &Place, report: &JobReport) {
+pub(super) fn ended(place: &Place, report: &JobReport) {
     assert!(report.ended.is_some() && report.result.is_some(), "{report:?}");
     assert!(!place.is_pending());
     assert_eq!(place.tag(Link::Active), place.tag(Link::Committed), "{report:?}");

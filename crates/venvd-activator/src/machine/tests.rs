@@ -1,5 +1,8 @@
+use super::course::{changes_nothing, reached};
 use super::*;
 use Effect::*;
+
+mod hooks;
 
 const NOW: Duration = Duration::from_secs(100);
 
@@ -15,6 +18,7 @@ fn case(kind: Kind) -> Case {
         timeout: Duration::from_secs(10),
         old_rights: OldRights::UntilGone,
         restart: When::Now,
+        commands: Commands::default(),
     }
 }
 
@@ -423,7 +427,7 @@ fn without_rollback_it_stays() {
     };
     let (seen, end) = outcome(&case, Captured::Running, &[Settle(Side::New)]);
     assert_eq!(end, Outcome::Failed);
-    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::InForce), ClearPending]);
+    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::Leaving), ClearPending]);
     assert!(!seen.contains(&SetCommitted(Side::Old)));
     let (seen, end) = outcome(&case, Captured::Running, &[Reload]);
     assert!(

@@ -69,6 +69,45 @@ async fn no_unit_is_touched_and_systemd_is_reloaded_once() {
     assert_eq!(booting.calls(), ["reload"]);
 }
 
+/// Behind a one-way hook a boot goes on to the new venv; a hook that can't run there stops it where it is.
+#[tokio::test]
+async fn behind_a_one_way_hook_a_boot_leads_on() {
+    const ONE_WAY: &str = "[[hooks.before-stop]]\nrun = \"/bin/sync\"\none-way = true\n";
+    const LATER: &str = "[[hooks.WHEN]]\nrun = \"/bin/later\"\n";
+    for (later, hangs, in_force, said) in [
+        ("", "reload", "2", "nobody watched"),
+        ("", "settle", "2", "nobody watched"),
+        (
+            "while-stopped",
+            "/bin/later while nothing runs",
+            "1",
+            "before `/bin/later`",
+        ),
+        ("after-start", "/bin/later while 2 runs", "2", "before `/bin/later`"),
+    ] {
+        let place = Place::new();
+        let later = if later.is_empty() {
+            String::new()
+        } else {
+            LATER.replace("WHEN", later)
+        };
+        place.define(&format!("{ONE_WAY}{later}"));
+        cut_off(&place, Ask::Activate("2".parse().unwrap()), hangs).await;
+        place.write("/proc/sys/kernel/random/boot_id", "second\n");
+        let booting = std::rc::Rc::new(place.systemd());
+        recover(&place.layout, Shared(booting)).await.unwrap();
+        assert_eq!(tags(&place), (Some(in_force.into()), Some(in_force.into())), "{hangs}");
+        assert!(!place.is_pending());
+        let report = place.journal().load(1).unwrap().unwrap().report();
+        assert_eq!(report.result, Some(Outcome::Failed), "{hangs}");
+        let message = report.message.unwrap();
+        assert!(
+            message.contains(said) && message.contains("no automatic way back"),
+            "{message}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_is_open_in_this_boot_or_locked_is_venvds_business() {
     let place = Place::new();
@@ -150,6 +189,15 @@ macro_rules! units {
                 panic!()
             }
             async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {
+                panic!()
+            }
+            async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
+                AtBoot(Scope::System).is_enabled(transaction, unit).await
+            }
+            async fn run_command(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
+                AtBoot(Scope::System).run_command(transaction, run).await
+            }
+            async fn end_commands(&self, _: u32) {
                 panic!()
             }
         }

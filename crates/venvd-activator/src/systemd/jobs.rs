@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use venvd_bus::Code;
 
-use super::proxies::{Enqueued, ManagerProxy};
+use super::proxies::{Enqueued, ManagerProxy, Setting};
 use super::unanswered;
 use crate::machine::Failure;
 
@@ -109,6 +109,26 @@ impl Jobs {
             .map_err(|error| unanswered(&format!("{job} {unit}"), &error))?;
         collect(&enqueued, &mut ends).await
     }
+
+    /// Starts a transient unit whose name is new, and waits until that is done; returns the job's result.
+    pub(super) async fn start_transient(
+        &self,
+        manager: &ManagerProxy<'static>,
+        (unit, settings): (&str, &[Setting<'_>]),
+    ) -> Result<String, Failure> {
+        let mut ends = self.follow();
+        manager
+            .start_transient_unit(unit, "fail", settings, &[])
+            .await
+            .map_err(|error| unanswered(&format!("start {unit}"), &error))?;
+        loop {
+            match ends.recv().await {
+                Some(end) if end.unit == unit => return Ok(end.result),
+                Some(_) => {}
+                None => return Err(gone()),
+            }
+        }
+    }
 }
 
 impl Drop for Jobs {
@@ -124,16 +144,17 @@ async fn collect(enqueued: &Enqueued, ends: &mut UnboundedReceiver<Ended>) -> Re
     let mut ended = Vec::new();
     while !open.is_empty() {
         let Some(end) = ends.recv().await else {
-            return Err(Failure::new(
-                Code::INTERNAL,
-                "the bus went away while jobs of systemd were going on",
-            ));
+            return Err(gone());
         };
         if open.remove(&end.id).is_some() {
             ended.push(end);
         }
     }
     Ok(ended)
+}
+
+fn gone() -> Failure {
+    Failure::new(Code::INTERNAL, "the bus went away while jobs of systemd were going on")
 }
 
 fn lock(followers: &Followers) -> std::sync::MutexGuard<'_, Vec<UnboundedSender<Ended>>> {

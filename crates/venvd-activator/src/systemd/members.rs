@@ -12,15 +12,19 @@ use super::proxies::ManagerProxy;
 use super::settle::Observation;
 use crate::transaction::CapturedUnit;
 
-const UNIT: &str = "org.freedesktop.systemd1.Unit";
-const SERVICE: &str = "org.freedesktop.systemd1.Service";
+pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
+pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
 const JOB: &str = "org.freedesktop.systemd1.Job";
 
 /// The properties of an object in one interface.
-struct Properties(HashMap<String, OwnedVariant>);
+pub(super) struct Properties(HashMap<String, OwnedVariant>);
 
 impl Properties {
-    async fn of(connection: &Connection, path: &OwnedObjectPath, interface: &'static str) -> zbus::Result<Self> {
+    pub(super) async fn of(
+        connection: &Connection,
+        path: &OwnedObjectPath,
+        interface: &'static str,
+    ) -> zbus::Result<Self> {
         let properties = zbus::fdo::PropertiesProxy::builder(connection)
             .destination("org.freedesktop.systemd1")
             .path(path)
@@ -31,7 +35,7 @@ impl Properties {
     }
 
     /// Takes a property; the default where this systemd has none of that name and type.
-    fn take<T: TryFrom<OwnedVariant> + Default>(&mut self, name: &str) -> T {
+    pub(super) fn take<T: TryFrom<OwnedVariant> + Default>(&mut self, name: &str) -> T {
         self.0
             .remove(name)
             .and_then(|value| T::try_from(value).ok())
@@ -122,7 +126,7 @@ pub(super) async fn capture(
 }
 
 /// Returns the unit, or of a template the instances that systemd knows.
-async fn instances(manager: &ManagerProxy<'static>, unit: &UnitName) -> zbus::Result<Vec<String>> {
+pub(super) async fn instances(manager: &ManagerProxy<'static>, unit: &UnitName) -> zbus::Result<Vec<String>> {
     if !unit.is_template() {
         return Ok(vec![unit.to_string()]);
     }

@@ -3,6 +3,7 @@
 //! Restarting units one call at a time does not respect `After=` and `Requires=`, however the calls are sent: only
 //! what is in one transaction is ordered. So everything goes through a target.
 
+mod commands;
 mod jobs;
 mod members;
 mod proxies;
@@ -15,13 +16,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use venvd_app::{App, AppName, Layout, Tag, UnitName};
-use venvd_bus::{Code, Kind, UnitReport};
+use venvd_bus::{Check, Code, Kind, UnitReport};
 use zbus::Connection;
 
 use self::jobs::{Ended, Jobs, Lost};
 use self::proxies::ManagerProxy;
 use self::settle::{Expected, Verdict, Window, hint};
 use self::target::RuntimeTarget;
+use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
 use crate::transaction::{CapturedUnit, Transaction};
@@ -40,7 +42,7 @@ pub(crate) struct Systemd {
     manager: ManagerProxy<'static>,
     jobs: Jobs,
     layout: Layout,
-    targets: AtomicU32,
+    numbers: AtomicU32,
 }
 
 impl Systemd {
@@ -56,13 +58,18 @@ impl Systemd {
             manager,
             jobs,
             layout: layout.clone(),
-            targets: AtomicU32::new(0),
+            numbers: AtomicU32::new(0),
         })
     }
 
     /// Returns what ends when the bus goes away, after which nothing here works any more.
     pub(crate) fn lost(&self) -> Lost {
         self.jobs.lost()
+    }
+
+    /// Returns a number that no other unit of ours has.
+    fn number(&self) -> u32 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Forgets earlier failures, so that the start limit doesn't count them: our restarts are not a crash loop.
@@ -173,7 +180,8 @@ impl Units for Systemd {
     }
 
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
-        self.run(&target_of(&transaction.app), "stop").await
+        let target = RuntimeTarget::stopping(&self.layout, transaction, self.number()).map_err(unwritten)?;
+        self.run(target.name(), "stop").await
     }
 
     async fn restart(&self, transaction: &Transaction) -> Result<(), Failure> {
@@ -186,9 +194,7 @@ impl Units for Systemd {
 
     async fn start(&self, transaction: &Transaction) -> Result<(), Failure> {
         self.forget_failures(&transaction.captured).await;
-        let number = self.targets.fetch_add(1, Ordering::Relaxed);
-        let target = RuntimeTarget::write(&self.layout, (transaction.id, number), &transaction.captured)
-            .map_err(|error| Failure::new(Code::INTERNAL, venvd_fs::report(&error)))?;
+        let target = RuntimeTarget::starting(&self.layout, transaction, self.number()).map_err(unwritten)?;
         let result = self.run(target.name(), "start").await;
         // It holds nothing: what it wanted runs on.
         if let Err(failure) = self.run(target.name(), "stop").await {
@@ -222,6 +228,24 @@ impl Units for Systemd {
             }
         }
     }
+
+    async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
+        self.has_role(transaction, unit)
+            .await
+            .map_err(|error| unanswered(&format!("look at {unit}"), &error))
+    }
+
+    async fn run_command(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
+        self.run_transient(transaction, run).await
+    }
+
+    async fn end_commands(&self, transaction: u32) {
+        self.end_transient(transaction).await;
+    }
+}
+
+fn unwritten(error: venvd_fs::Error) -> Failure {
+    Failure::new(Code::INTERNAL, venvd_fs::report(&error))
 }
 
 /// Returns the target that stops and restarts the units of an app together; the generator writes it.

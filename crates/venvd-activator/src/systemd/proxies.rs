@@ -1,6 +1,8 @@
 //! The part of systemd's D-Bus interface that venvd uses, see org.freedesktop.systemd1(5).
 
-use zbus::{OwnedObjectPath, proxy};
+#![expect(clippy::too_many_arguments, reason = "a method has those of its D-Bus signature")]
+
+use zbus::{OwnedObjectPath, Variant, proxy};
 
 /// A unit in `ListUnitsByPatterns`.
 pub(super) type Listed = (
@@ -22,6 +24,12 @@ pub(super) type AffectedJob = (u32, OwnedObjectPath, String, OwnedObjectPath, St
 /// The answer of `EnqueueUnitJob`: the job asked for, and all others of its transaction.
 pub(super) type Enqueued = (u32, OwnedObjectPath, String, OwnedObjectPath, String, Vec<AffectedJob>);
 
+/// A property of a transient unit, and its value.
+pub(super) type Setting<'a> = (&'static str, Variant<'a>);
+
+/// A further unit of `StartTransientUnit`, with its properties.
+pub(super) type Auxiliary<'a> = (&'static str, &'a [Setting<'a>]);
+
 #[proxy(
     default_service = "org.freedesktop.systemd1",
     default_path = "/org/freedesktop/systemd1",
@@ -40,6 +48,16 @@ pub(super) trait Manager {
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Listed>>;
     /// Starts one transaction.
     fn enqueue_unit_job(&self, name: &str, job_type: &str, mode: &str) -> zbus::Result<Enqueued>;
+    /// Makes a unit that exists only until it ends, and starts it.
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[Setting<'_>],
+        auxiliary: &[Auxiliary<'_>],
+    ) -> zbus::Result<OwnedObjectPath>;
+    /// Gives up a unit that was held with `AddRef`.
+    fn unref_unit(&self, name: &str) -> zbus::Result<()>;
     /// A job has ended.
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;

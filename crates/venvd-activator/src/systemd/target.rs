@@ -7,11 +7,12 @@ use serde_json::Value;
 use venvd_app::{AppName, Layout, UnitName};
 use venvd_fs::atomic;
 
-use crate::transaction::CapturedUnit;
+use super::target_of;
+use crate::transaction::Transaction;
 
 const REPORT: &str = "venvd-report.json";
 
-/// A target in `/run` that wants a set of units, gone when dropped.
+/// A target in `/run` that starts or stops a set of units in one transaction, gone when dropped.
 ///
 /// Targets can't be transient units; but systemd finds a new file by itself, without a reload.
 #[derive(Debug)]
@@ -21,20 +22,33 @@ pub(super) struct RuntimeTarget {
 }
 
 impl RuntimeTarget {
-    /// Writes the target number `number` of a transaction.
-    pub(super) fn write(
-        layout: &Layout,
-        (transaction, number): (u32, u32),
-        units: &[CapturedUnit],
-    ) -> Result<Self, venvd_fs::Error> {
+    /// Writes the target number `number` of a transaction, which starts its units when it is started.
+    pub(super) fn starting(layout: &Layout, transaction: &Transaction, number: u32) -> Result<Self, venvd_fs::Error> {
+        let units = captured(transaction);
+        Self::write(
+            layout,
+            (transaction.id, number),
+            &format!("Wants={units}\nAfter={units}"),
+        )
+    }
+
+    /// Writes one that stops them when it is stopped, with all that follow the app's own target. Of an app that is about
+    /// to be enabled, none follow that.
+    pub(super) fn stopping(layout: &Layout, transaction: &Transaction, number: u32) -> Result<Self, venvd_fs::Error> {
+        let settings = format!(
+            "PropagatesStopTo={} {}",
+            target_of(&transaction.app),
+            captured(transaction)
+        );
+        Self::write(layout, (transaction.id, number), &settings)
+    }
+
+    fn write(layout: &Layout, (transaction, number): (u32, u32), settings: &str) -> Result<Self, venvd_fs::Error> {
         let name = format!("venvd-txn-{transaction}-{number}.target");
         let path = layout.runtime_units().join(&name);
-        let units: Vec<_> = units.iter().map(|captured| captured.unit.as_str()).collect();
-        let units = units.join(" ");
         let text = format!(
             "# Written by venvd for one activation, and removed with it\n[Unit]\n\
-             Description=Units that activation {transaction} of venvd starts\n\
-             DefaultDependencies=no\nWants={units}\nAfter={units}\n"
+             Description=Units of activation {transaction} of venvd\nDefaultDependencies=no\n{settings}\n"
         );
         atomic::write(&path, text.as_bytes(), 0o644)?;
         Ok(Self { name, path })
@@ -54,6 +68,15 @@ impl Drop for RuntimeTarget {
     }
 }
 
+fn captured(transaction: &Transaction) -> String {
+    let units: Vec<_> = transaction
+        .captured
+        .iter()
+        .map(|captured| captured.unit.as_str())
+        .collect();
+    units.join(" ")
+}
+
 /// Returns why the generator left a unit as it was, unless an administrator told it to.
 ///
 /// The report is for people first, so whatever is not as expected in it counts as nothing said.
@@ -61,17 +84,12 @@ pub(super) fn skipped(layout: &Layout, app: &AppName, unit: &UnitName) -> Option
     let text = fs::read(layout.generated().join(REPORT)).ok()?;
     let report: Value = serde_json::from_slice(&text).ok()?;
     let units = report.get("apps")?.get(app.as_str())?.get("units")?;
-    let template = template_of(unit);
-    let state = units.get(unit.as_str()).or_else(|| units.get(template?))?;
+    let state = units
+        .get(unit.as_str())
+        .or_else(|| units.get(unit.template()?.as_str()))?;
     let reason = state.get("reason")?.as_str()?;
     // A drop-in of ours that is masked by name is the administrator's way to keep a unit out.
     (!reason.starts_with("switched off")).then(|| reason.to_owned())
-}
-
-fn template_of(unit: &UnitName) -> Option<String> {
-    let (stem, kind) = unit.as_str().rsplit_once('.')?;
-    let (name, _) = stem.split_once('@')?;
-    Some(format!("{name}@.{kind}"))
 }
 
 #[cfg(test)]
@@ -83,12 +101,18 @@ mod tests {
     fn the_target_is_there_as_long_as_it_is_held() {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(Root::at(directory.path()));
-        let captured = crate::transaction::tests::example(7).captured;
-        let target = RuntimeTarget::write(&layout, (7, 0), &captured).unwrap();
+        let transaction = crate::transaction::tests::example(7);
+        let target = RuntimeTarget::starting(&layout, &transaction, 0).unwrap();
         let path = directory.path().join("run/systemd/system").join(target.name());
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             text.contains("Wants=nova-api.service\nAfter=nova-api.service\n"),
+            "{text}"
+        );
+        let stopping = RuntimeTarget::stopping(&layout, &transaction, 1).unwrap();
+        let text = fs::read_to_string(&stopping.path).unwrap();
+        assert!(
+            text.contains("PropagatesStopTo=venvd-nova.target nova-api.service\n"),
             "{text}"
         );
         drop(target);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::definition::{Builder, Restart, Section, UnitKind};
+use crate::definition::{Builder, HookStage, Restart, Section, UnitKind};
 use venvd_fs::Root;
 
 struct Host {
@@ -144,6 +144,44 @@ fn later_directories_replace_and_fragments_merge() {
 }
 
 #[test]
+fn hooks_are_replaced_stage_by_stage_and_kept_with_what_was_accepted() {
+    let main = "user = \"nova\"
+        [units.\"nova-worker@.service\"]
+        [health]
+        commands = [\"nova-status upgrade check\", \"/bin/true\"]
+        [[hooks.before-stop]]
+        run = \"nova-manage db sync\"
+        when-unit = \"nova-worker@1.service\"
+        one-way = true
+        [[hooks.after-start]]
+        run = \"first\"
+        [[hooks.after-start]]
+        run = \"second\"";
+    let host = Host::new(&[
+        ("/etc/venvd/apps/nova.toml", main),
+        (
+            "/etc/venvd/apps/nova.toml.d/10-a.toml",
+            "[[hooks.after-start]]\nrun = \"other --quiet\"\n[health]\ncommands = []",
+        ),
+    ]);
+    let app = host.app("nova").unwrap();
+    let [sync] = app.hooks.of(HookStage::BeforeStop) else {
+        panic!("{:?}", app.hooks)
+    };
+    assert_eq!(sync.run.to_string(), "nova-manage db sync");
+    assert_eq!(sync.when_unit.as_ref().unwrap().as_str(), "nova-worker@1.service");
+    assert!(sync.one_way);
+    let after: Vec<_> = app.hooks.after_start.iter().map(|hook| hook.run.to_string()).collect();
+    assert_eq!(after, ["other --quiet"]);
+    assert!(app.hooks.while_stopped.is_empty() && app.health.commands.is_empty());
+    let needed: Vec<_> = app.needed_programs().into_iter().map(String::from).collect();
+    assert_eq!(needed, ["nova-manage", "other"]);
+    accept(&host.layout, &app.name).unwrap();
+    let accepted = load_accepted(&host.layout, &app.name).unwrap().unwrap();
+    assert_eq!(accepted.hooks, app.hooks);
+}
+
+#[test]
 fn an_unknown_key_is_shown_with_file_line_column_and_caret() {
     let shown = error_of("user = \"nova\"\n[units.\"a.service\"]\nexecc = \"x\"\n");
     assert!(
@@ -160,8 +198,6 @@ fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
         ("pin = \"link\"", "1:7"),
         ("[bundle]\nfrom = \"registry.example.org/x\"", ""),
         ("[bundle]\nfrom = \"x\"", "1:1"),
-        ("[[hooks.before-stop]]\nrun = \"x\"", ""),
-        ("[health]\ncommands = [\"true\"]", "2:12"),
         ("[units.\"a.service\"]\nrestart = \"reload\"", "1:8"),
     ] {
         let shown = error_of(text);
@@ -178,7 +214,6 @@ fn refused_keys_are_validated_all_the_same() {
     for (text, reason) in [
         ("tag = \"a/b\"", "is not a tag"),
         ("[bundle]\nfrum = \"x\"", "unknown field"),
-        ("[[hooks.before-stop]]\nrun = \"x\"\nonce = true", "unknown field"),
         ("[build]\nhost-modules = [\"a b\"]", "not the name of a Python module"),
     ] {
         let shown = error_of(text);
@@ -245,6 +280,22 @@ fn contradictions_are_refused_at_their_place() {
             "[health]\nsettle = \"1m\"\ntimeout = \"1s\"",
             "/etc/venvd/apps/nova.toml:1:2: `timeout`",
         ),
+        (
+            "user = \"nova\"\n[[hooks.after-start]]\nrun = \"a\"\nwhen-unit = \"b.service\"\n[units.\"a.service\"]",
+            "/etc/venvd/apps/nova.toml:2:9: when-unit = \"b.service\" is none",
+        ),
+        (
+            "[[hooks.before-stop]]\nrun = \"a b\"",
+            "/etc/venvd/apps/nova.toml:1:3: `a b` runs code of the venv, and never as root",
+        ),
+        (
+            "[health]\ncommands = [\"a\"]",
+            "/etc/venvd/apps/nova.toml:1:2: `a` runs code",
+        ),
+        (
+            "user = \"root\"\n[health]\ncommands = [\"a\"]",
+            "/etc/venvd/apps/nova.toml:1:1: `a` runs code",
+        ),
     ] {
         let shown = error_of(text);
         assert!(shown.starts_with(start), "{text}: {shown}");
@@ -263,6 +314,9 @@ fn bad_values_are_refused() {
         "units.\"a.service\".exec = \"x\\ny\"",
         "units.\"a.service\".environment = { \"A B\" = \"x\" }",
         "rootwrap.config = \"etc/rootwrap.conf\"",
+        "health.commands = [\"a\", \"b | c\"]",
+        "hooks.before-stop = [{ run = \"\" }]",
+        "hooks.before-stop = [{ run = \"a\", once = true }]",
         "health.settle = \"soon\"",
         "x = ",
     ] {
