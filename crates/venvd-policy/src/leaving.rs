@@ -27,6 +27,9 @@ pub struct Leaving {
     pub until: Duration,
 }
 
+/// For units that run on until somebody restarts them: there is no such time.
+pub const UNTIL_RESTARTED: Duration = Duration::MAX;
+
 /// The same in the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +111,24 @@ pub fn apps(layout: &Layout) -> Result<Vec<AppName>, Error> {
     Ok(apps)
 }
 
-/// Returns the venvs that the policy of an app is to admit outside of an activation: the one in force, and behind it
+/// Returns the venvs to admit, in their order: what units run on from until they are restarted, what is in force, and
+/// what merely ends.
+#[must_use]
+pub fn in_order(in_force: &VenvPath, leaving: &[Leaving]) -> Vec<VenvPath> {
+    let (runs_on, ends): (Vec<_>, Vec<_>) = leaving
+        .iter()
+        .filter(|leaving| leaving.venv != *in_force)
+        .partition(|leaving| leaving.until == UNTIL_RESTARTED);
+    let venvs = |leaving: Vec<&Leaving>| {
+        leaving
+            .into_iter()
+            .map(|leaving| leaving.venv.clone())
+            .collect::<Vec<_>>()
+    };
+    [venvs(runs_on), vec![in_force.clone()], venvs(ends)].concat()
+}
+
+/// Returns the venvs that the policy of an app is to admit outside of an activation: the one in force, and with it
 /// those that are leaving. With none in force the app is off, and nothing is admitted.
 ///
 /// # Errors
@@ -117,9 +137,7 @@ pub fn admitted(layout: &Layout, app: &AppName, in_force: Option<VenvPath>) -> R
     let Some(in_force) = in_force else {
         return Ok(Vec::new());
     };
-    let leaving = read(layout, app)?.into_iter().map(|leaving| leaving.venv);
-    let others = leaving.filter(|venv| *venv != in_force).collect::<Vec<_>>();
-    Ok([vec![in_force], others].concat())
+    Ok(in_order(&in_force, &read(layout, app)?))
 }
 
 #[cfg(test)]
@@ -150,6 +168,16 @@ mod tests {
         assert_eq!(admitted("nova:3"), ["nova:3", "nova:1", "nova:2"].map(venv));
         assert_eq!(admitted("nova:2"), ["nova:2", "nova:1"].map(venv), "each once");
         assert!(super::admitted(&layout, &app, None).unwrap().is_empty(), "off is off");
+        let runs_on = Leaving {
+            venv: venv("nova:2"),
+            until: UNTIL_RESTARTED,
+        };
+        write(&layout, &app, &[leaving[0].clone(), runs_on]).unwrap();
+        assert_eq!(
+            admitted("nova:3"),
+            ["nova:2", "nova:3", "nova:1"].map(venv),
+            "what runs on comes first"
+        );
         write(&layout, &app, &[]).unwrap();
         assert!(!layout.leaving(&app).exists());
     }
