@@ -61,15 +61,15 @@ complete --command venv-activate --condition '__venv_activate_is command' --argu
 complete --command venv-activate --condition '__venv_activate_is arguments' --arguments '(__venv_activate_arguments)'
 
 complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option user \
-    --require-parameter --arguments '(__fish_complete_users)' --description 'Run it as this user'
+    --exclusive --arguments '(__fish_complete_users)' --description 'Run it as this user'
 complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option as-self \
     --description 'Run it as you are'
-complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option unit --require-parameter \
+complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option unit --exclusive \
     --arguments '(path basename -- {/etc,/run,/usr/lib}/systemd/system/*.service /run/systemd/generator/*.service)' \
     --description 'With the settings of a unit'
-complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option cd --require-parameter \
+complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option cd --exclusive \
     --arguments '(__fish_complete_directories)' --description 'Run it in this directory'
-complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option shell --require-parameter \
+complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option shell --exclusive \
     --arguments 'bash zsh fish sh' --description 'The kind of shell'
 complete --command venv-activate --condition 'not __venv_activate_is arguments' --long-option print \
     --description 'Print what your own shell has to evaluate'

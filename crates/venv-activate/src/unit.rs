@@ -115,10 +115,7 @@ fn variables(layout: &Layout, unit: &Effective, user: Uid) -> Result<Vec<(String
         variables.push(("PATH".to_owned(), search.join(":")));
     }
     for (name, value) in unit.environment() {
-        let value = expand(unit, "Environment", &value)?;
-        if environment::is_value(&value) {
-            variables.push((name, value));
-        }
+        variables.push((name, expand(unit, "Environment", &value)?));
     }
     for entry in unit.environment_files() {
         let text = expand(unit, "EnvironmentFile", entry.value())?;

@@ -98,7 +98,7 @@ pub fn in_file(text: &[u8]) -> Result<Vec<FileVariable>, FileFault> {
         let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| FileFault::NotUtf8(start));
         while name.pop_if(|b| is_white(*b)).is_some() {}
         let (name, value) = (utf8(&name)?, utf8(&value)?);
-        if is_name(&name) && is_value(&value) {
+        if is_name(&name) {
             variables.push(FileVariable {
                 name,
                 value,
@@ -166,12 +166,6 @@ fn is_white(byte: u8) -> bool {
     is_end(byte) || matches!(byte, b' ' | b'\t')
 }
 
-/// `env_value_is_valid()`
-#[must_use]
-pub fn is_value(value: &str) -> bool {
-    !value.chars().any(|c| c.is_ascii_control() && !matches!(c, '\t' | '\n'))
-}
-
 /// `env_name_is_valid()`
 pub(crate) fn is_name(name: &str) -> bool {
     name.bytes().next().is_some_and(|first| !first.is_ascii_digit())
@@ -215,7 +209,10 @@ mod tests {
                 "A=\"\\$x\\y\\\\\"\nB='\\y'\nC=\" a\nD=1",
                 vec![("A", "$x\\y\\", 1), ("B", "\\y", 2), ("C", " a\nD=1", 3)],
             ),
-            ("A=a=b # c\rB=1\nC=a\x01b\n", vec![("A", "a=b # c", 1), ("B", "1", 1)]),
+            (
+                "A=a=b # c\rB=1\nC=a\x01b\n",
+                vec![("A", "a=b # c", 1), ("B", "1", 1), ("C", "a\x01b", 2)],
+            ),
             ("", vec![]),
         ] {
             let got = in_file(text.as_bytes()).unwrap();

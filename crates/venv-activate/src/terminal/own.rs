@@ -124,7 +124,7 @@ impl Relay {
             inner: inner.into(),
             child,
             ended: pidfd_open(id, PidfdFlags::empty())?,
-            signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC)?,
+            signals: SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?,
             typed: Vec::new(),
         })
     }
