@@ -1,11 +1,11 @@
 //! `venv-activate APP[:TAG] COMMAND…` runs a command in an app's venv, as the app's user.
 //!
-//! It ends in execve(2), so signals, terminal and exit status are the command's own (but see `terminal`). What happens before, in order:
-//! the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the command runs as
-//! (`identity`), a unit's settings are read (`unit`), root becomes that user for good (`privileges`, and `terminal`
-//! first), and the command is looked up and gets its environment (`environment`). Everything after the change of user
-//! happens as that user. Called by another name than its own, through a link, it is an exposed command of that name
-//! (`exposed`).
+//! It ends in execve(2), so signals, terminal and exit status are the command's own (but see `terminal`). What happens
+//! before, in order: the venv is resolved once (`resolve`), its path must be in root's hands, it is decided who the
+//! command runs as (`identity`), a unit's settings are read (`unit`), root becomes that user for good (`privileges`, and
+//! `terminal` first), and the command is looked up and gets its environment (`environment`). Everything after the change
+//! of user happens as that user. Called by another name than its own, through a link, it is an exposed command of that
+//! name (`exposed`).
 //!
 //! Exit status, where it is not the command's own: 2 usage, 125 venv-activate could not or would not do it, 126 the
 //! venv or the command is there but can't be used, 127 the venv or the command is not there; as env(1) has it.
