@@ -73,9 +73,9 @@ demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the
 	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo
 
 # Release builds of both sides, and no other load on the machine, please.
-bench: build ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
+bench: deb ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
 	$(CARGO) build --release --locked -p venvd-tests --bin bench
-	$(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl \
+	VENVD_DEB=$(abspath $(DEB)) $(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl \
 	    --generator $(RELEASE)/venvd-generator $(if $(ONLY),--only $(ONLY))
 
 lint: ## formatting and lints
