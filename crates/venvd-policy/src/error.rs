@@ -96,6 +96,20 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A command calls rootwrap with a configuration that would not be looked at.
+    #[error(
+        "{place}: the command of {app} gives rootwrap {config:?}, which is not the config of [rootwrap], so nobody checks \
+         who can write it and what it names; write [rootwrap] config = {config:?}, or the configuration of [rootwrap] into \
+         the command"
+    )]
+    UncheckedRootwrap {
+        /// The app.
+        app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
+        /// What the command names.
+        config: PathBuf,
+    },
     /// The definition names a `rootwrap.conf` that is not there.
     #[error("{config:?}, the rootwrap configuration of {app}, does not exist; install it, or take [rootwrap] out")]
     NoConfig {
@@ -306,7 +320,9 @@ impl Error {
             Self::Io(_) | Self::Run { .. } => "policy-io",
             Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
-            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
+            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } | Self::UncheckedRootwrap { .. } => {
+                "policy-rootwrap-conf"
+            }
             Self::Shadows { .. } => "policy-shadow",
             Self::HidesModule { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",

@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
 use venvd_app::value::SudoCommand;
-use venvd_app::{App, AppName, Layout, UserName};
+use venvd_app::{App, AppName, Layout, ProgramName, UserName};
 
 use crate::place::{Place, text_of};
 use crate::rootwrap::check::Checker;
@@ -207,6 +207,7 @@ impl Planner<'_> {
                     command: text_of(command),
                 });
             }
+            self.check_arguments(&place, command)?;
             let before = rules.len();
             for venv in self.admitted {
                 if let Some(path) = self.checker.program(venv, &command.program)? {
@@ -236,13 +237,36 @@ impl Planner<'_> {
     }
 
     fn open_ended(&self, place: Box<Place>, command: &SudoCommand) -> Warning {
-        let config = self.app.rootwrap.as_ref().map(|rootwrap| rootwrap.config.to_path_buf());
-        let named = |argument: &String| config.as_deref() == Some(Path::new(argument));
+        let config = self.config();
+        let named = |argument: &String| config == Some(Path::new(argument));
         Warning::OpenEnded {
             place,
             command: text_of(command),
-            rootwrap: command.program.as_str().ends_with("-rootwrap") || command.arguments.iter().any(named),
+            rootwrap: is_rootwrap(&command.program) || command.arguments.iter().any(named),
         }
+    }
+
+    /// Refuses files that somebody else than root could write: they say what root does.
+    fn check_arguments(&self, place: &Place, command: &SudoCommand) -> Result<(), Error> {
+        let mut arguments = command.arguments.iter().map(Path::new);
+        if is_rootwrap(&command.program) {
+            // That file is looked at with all that it names.
+            let config = arguments.next();
+            if config.is_some() && config != self.config() {
+                return Err(Error::UncheckedRootwrap {
+                    app: self.app.name.clone(),
+                    place: Box::new(place.clone()),
+                    config: config.map(Path::to_path_buf).unwrap_or_default(),
+                });
+            }
+        }
+        let mut paths = arguments.filter(|argument| argument.is_absolute());
+        paths.try_for_each(|path| self.checker.existing(path).map(drop))
+    }
+
+    /// Returns the `rootwrap.conf` of the definition.
+    fn config(&self) -> Option<&Path> {
+        self.app.rootwrap.as_ref().map(|rootwrap| rootwrap.config.as_path())
     }
 
     fn check_destination(&self, user: &UserName) -> Result<(), Error> {
@@ -274,6 +298,12 @@ impl Planner<'_> {
         let text = text.map_err(|refused| self.refused(refused))?;
         Edit::of_sudoers(Kind::SecurePath, self.layout.sudoers_path_of(user), text)
     }
+}
+
+/// `nova-rootwrap`, `oslo-rootwrap-daemon`: their first argument is the configuration (`oslo_rootwrap.cmd`).
+fn is_rootwrap(program: &ProgramName) -> bool {
+    let name = program.as_str();
+    name.strip_suffix("-daemon").unwrap_or(name).ends_with("rootwrap")
 }
 
 #[cfg(test)]

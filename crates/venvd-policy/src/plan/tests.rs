@@ -11,6 +11,7 @@ use super::*;
 use crate::sudoers::header::with_header;
 use crate::sudoers::installed::{Family, Version};
 
+mod arguments;
 mod edited;
 mod interpreter;
 
