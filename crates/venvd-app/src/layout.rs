@@ -265,6 +265,12 @@ impl Layout {
         self.runtime(format!("_builder-{uid}.lock"))
     }
 
+    /// Returns the file that says which `rootwrap.conf` files have venvs of an app in them.
+    #[must_use]
+    pub fn edited_rootwrap_confs(&self, app: &AppName) -> PathBuf {
+        self.config(format!("rootwrap/{app}.edited"))
+    }
+
     /// Returns the app's sudoers file.
     #[must_use]
     pub fn sudoers(&self, app: &AppName) -> PathBuf {

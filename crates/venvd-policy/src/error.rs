@@ -24,12 +24,15 @@ pub enum Error {
     /// A file can't be read or written.
     #[error(transparent)]
     Io(#[from] venvd_fs::Error),
-    /// The app has no rules any more, but its `rootwrap.conf` could not be put back.
-    #[error("the rules of {app} are gone, but its rootwrap.conf still names its venv; mend the file, then take it out")]
+    /// The app has no rules any more, but something else that names its venvs could not be put back.
+    #[error(
+        "the rules of {app} are gone, but something that leads to its venvs could not be put back; mend that, then \
+         `venvctl policy apply {app}`"
+    )]
     LeftBehind {
         /// The app.
         app: AppName,
-        /// Why the file stays as it is.
+        /// What stays as it is, and why.
         #[source]
         source: Box<Error>,
     },

@@ -6,6 +6,7 @@ use venvd_app::{App, AppName, Layout, ProgramName, UserName};
 
 use crate::place::{Place, text_of};
 use crate::rootwrap::check::Checker;
+use crate::rootwrap::edited::EditedConfs;
 use crate::sudoers::installed::Sudo;
 use crate::sudoers::model::{self, Rule, SecurePath};
 use crate::sudoers::system::DIRECTORY;
@@ -32,8 +33,10 @@ pub struct Plan {
     pub(crate) rules: Vec<Rule>,
     pub(crate) secure_path: Option<SecurePath>,
     pub(crate) sudo: Option<Sudo>,
-    /// When an app is turned off: why its `rootwrap.conf` stays. All else is done before it is reported.
+    /// When an app is turned off: why one of its other files stays. All else is done before it is reported.
     pub(crate) left_behind: Option<Error>,
+    /// What is written down of the `rootwrap.conf` files.
+    pub(crate) confs: EditedConfs,
 }
 
 impl Plan {
@@ -130,11 +133,31 @@ pub(crate) fn plan_for(
     }
     let mut directories = vec![layout.on_disk(DIRECTORY)];
     let mut left_behind = None;
-    match planner.rootwrap_edit(&mut directories) {
-        Ok(edit) => edits.push(edit),
+    let mut confs = EditedConfs::read(layout, &app.name)?;
+    let current = match planner.rootwrap_edit() {
+        Ok(conf) => conf,
         // An app must always be possible to turn off: its rules go, whatever became of its rootwrap.conf.
-        Err(error) if admitted.is_empty() => left_behind = Some(error),
+        Err(error) if admitted.is_empty() => {
+            left_behind = Some(error);
+            None
+        }
         Err(error) => return Err(error),
+    };
+    let (former, stuck) = planner.former_confs(current.as_ref(), &mut confs);
+    for (path, error) in stuck {
+        if admitted.is_empty() {
+            left_behind.get_or_insert(error);
+        } else {
+            warnings.push(Warning::LeftBehind {
+                app: app.name.clone(),
+                path,
+                reason: error,
+            });
+        }
+    }
+    for conf in current.into_iter().chain(former) {
+        directories.extend(conf.path.parent().map(|directory| layout.on_disk(directory)));
+        edits.push(conf.edit);
     }
     let mut edits: Vec<Edit> = edits.into_iter().flatten().collect();
     edits.sort_by_key(|edit| edit.kind);
@@ -156,6 +179,7 @@ pub(crate) fn plan_for(
         secure_path,
         sudo,
         left_behind,
+        confs,
     })
 }
 

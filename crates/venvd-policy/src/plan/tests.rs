@@ -13,6 +13,7 @@ use crate::sudoers::installed::{Family, Version};
 
 mod arguments;
 mod edited;
+mod former;
 mod interpreter;
 
 const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/usr/share/cinder/rootwrap\n\
