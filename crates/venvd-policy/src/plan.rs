@@ -1,10 +1,9 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
-use venvd_app::value::SudoCommand;
-use venvd_app::{App, AppName, Layout, ProgramName, UserName};
+use venvd_app::{App, AppName, Layout, UserName};
 
-use crate::place::{Place, text_of};
+use crate::place::Place;
 use crate::rootwrap::check::Checker;
 use crate::rootwrap::edited::EditedConfs;
 use crate::sudoers::installed::Sudo;
@@ -14,10 +13,12 @@ use crate::{Error, Refused, Warning};
 
 mod edit;
 mod rootwrap;
+mod rules;
 mod secure_path;
 
 pub(crate) use edit::SUDOERS_MODE;
 pub use edit::{Edit, Edited, Kind};
+pub(crate) use secure_path::venvs_in_path;
 
 /// What is to be written, with all refusals behind it. Nothing has been changed yet.
 #[derive(Debug)]
@@ -126,33 +127,22 @@ pub(crate) fn plan_for(
     if !admitted.is_empty() && !app.sudo.is_empty() {
         rules = planner.rules(sudo.insert(installed()?), &mut warnings)?;
     }
-    let secure_path = planner.secure_path(&mut warnings)?;
-    let mut edits = vec![planner.rules_edit(&rules)?];
-    if let Some(user) = &app.user {
-        edits.push(planner.path_edit(user, secure_path.as_ref())?);
-    }
-    let mut directories = vec![layout.on_disk(DIRECTORY)];
-    let mut left_behind = None;
-    let mut confs = EditedConfs::read(layout, &app.name)?;
-    let current = match planner.rootwrap_edit() {
-        Ok(conf) => conf,
-        // An app must always be possible to turn off: its rules go, whatever became of its rootwrap.conf.
-        Err(error) if admitted.is_empty() => {
-            left_behind = Some(error);
-            None
-        }
-        Err(error) => return Err(error),
+    let mut left = LeftBehind {
+        is_off: admitted.is_empty(),
+        first: None,
     };
+    let mut edits = vec![planner.rules_edit(&rules)?];
+    let (secure_path, path_edits) = planner.path_edits(&mut warnings)?;
+    edits.extend(path_edits);
+    let mut directories = vec![layout.on_disk(DIRECTORY)];
+    let mut confs = EditedConfs::read(layout, &app.name)?;
+    let current = left.allow(planner.rootwrap_edit())?.flatten();
     let (former, stuck) = planner.former_confs(current.as_ref(), &mut confs);
-    for (path, error) in stuck {
-        if admitted.is_empty() {
-            left_behind.get_or_insert(error);
-        } else {
-            warnings.push(Warning::LeftBehind {
-                app: app.name.clone(),
-                path,
-                reason: error,
-            });
+    for (path, reason) in stuck {
+        let app = app.name.clone();
+        match left.allow::<()>(Err(reason)) {
+            Ok(_) => {}
+            Err(reason) => warnings.push(Warning::LeftBehind { app, path, reason }),
         }
     }
     for conf in current.into_iter().chain(former) {
@@ -178,9 +168,27 @@ pub(crate) fn plan_for(
         rules,
         secure_path,
         sudo,
-        left_behind,
+        left_behind: left.first,
         confs,
     })
+}
+
+/// An app must always be possible to turn off: what can't be put right then is said after all else is done.
+struct LeftBehind {
+    is_off: bool,
+    first: Option<Error>,
+}
+
+impl LeftBehind {
+    fn allow<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Err(error) if self.is_off => {
+                self.first.get_or_insert(error);
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
 }
 
 struct Planner<'a> {
@@ -216,102 +224,6 @@ impl Planner<'_> {
         self.admitted.iter().try_for_each(|venv| self.checker.venv(venv))
     }
 
-    fn rules(&self, sudo: &Sudo, warnings: &mut Vec<Warning>) -> Result<Vec<Rule>, Error> {
-        let (Some(first), Some(user)) = (self.admitted.first(), &self.app.user) else {
-            return Ok(Vec::new());
-        };
-        self.check_destination(user)?;
-        let mut rules = Vec::new();
-        for (place, command) in Place::of_commands(self.layout, self.app) {
-            if command.open_ended && !sudo.honours_star() {
-                return Err(Error::OpenEnded {
-                    app: self.app.name.clone(),
-                    place,
-                    version: sudo.version.to_string(),
-                    command: text_of(command),
-                });
-            }
-            self.check_arguments(&place, command)?;
-            let before = rules.len();
-            for venv in self.admitted {
-                if let Some(path) = self.checker.program(venv, &command.program)? {
-                    let rule = Rule::new(user, &path, command);
-                    rules.push(rule.map_err(|refused| self.refused_at(place.clone(), refused))?);
-                }
-            }
-            if rules.len() == before {
-                return Err(Error::MissingProgram {
-                    app: self.app.name.clone(),
-                    place,
-                    program: command.program.clone(),
-                    venv: first.name().clone(),
-                });
-            }
-            if command.cannot_be_pinned() {
-                warnings.push(Warning::Unsafe {
-                    place,
-                    command: text_of(command),
-                    user: user.clone(),
-                });
-            } else if command.open_ended {
-                warnings.push(self.open_ended(place, command));
-            }
-        }
-        Ok(rules)
-    }
-
-    fn open_ended(&self, place: Box<Place>, command: &SudoCommand) -> Warning {
-        let config = self.config();
-        let named = |argument: &String| config == Some(Path::new(argument));
-        Warning::OpenEnded {
-            place,
-            command: text_of(command),
-            rootwrap: is_rootwrap(&command.program) || command.arguments.iter().any(named),
-        }
-    }
-
-    /// Refuses files that somebody else than root could write: they say what root does.
-    fn check_arguments(&self, place: &Place, command: &SudoCommand) -> Result<(), Error> {
-        let mut arguments = command.arguments.iter().map(Path::new);
-        if is_rootwrap(&command.program) {
-            // That file is looked at with all that it names.
-            let config = arguments.next();
-            if config.is_some() && config != self.config() {
-                return Err(Error::UncheckedRootwrap {
-                    app: self.app.name.clone(),
-                    place: Box::new(place.clone()),
-                    config: config.map(Path::to_path_buf).unwrap_or_default(),
-                });
-            }
-        }
-        let mut paths = arguments.filter(|argument| argument.is_absolute());
-        paths.try_for_each(|path| self.checker.existing(path).map(drop))
-    }
-
-    /// Returns the `rootwrap.conf` of the definition.
-    fn config(&self) -> Option<&Path> {
-        self.app.rootwrap.as_ref().map(|rootwrap| rootwrap.config.as_path())
-    }
-
-    fn check_destination(&self, user: &UserName) -> Result<(), Error> {
-        let directory = self.layout.on_disk(DIRECTORY);
-        if !directory.is_dir() {
-            return Err(Error::NoSudo {
-                app: self.app.name.clone(),
-                missing: directory,
-            });
-        }
-        self.checker.path(Path::new(DIRECTORY))?;
-        // Below another root, the users are those of a host that we are not on.
-        if self.layout.root().is_host() && !matches!(nix::unistd::User::from_name(user.as_str()), Ok(Some(_))) {
-            return Err(Error::NoUser {
-                app: self.app.name.clone(),
-                user: user.clone(),
-            });
-        }
-        Ok(())
-    }
-
     fn rules_edit(&self, rules: &[Rule]) -> Result<Option<Edit>, Error> {
         let text = (!rules.is_empty()).then(|| model::rules_file(&self.app.name, rules));
         Edit::of_sudoers(Kind::Rules, self.layout.sudoers(&self.app.name), text)
@@ -322,12 +234,6 @@ impl Planner<'_> {
         let text = text.map_err(|refused| self.refused(refused))?;
         Edit::of_sudoers(Kind::SecurePath, self.layout.sudoers_path_of(user), text)
     }
-}
-
-/// `nova-rootwrap`, `oslo-rootwrap-daemon`: their first argument is the configuration (`oslo_rootwrap.cmd`).
-fn is_rootwrap(program: &ProgramName) -> bool {
-    let name = program.as_str();
-    name.strip_suffix("-daemon").unwrap_or(name).ends_with("rootwrap")
 }
 
 #[cfg(test)]

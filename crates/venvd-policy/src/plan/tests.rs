@@ -15,6 +15,7 @@ mod arguments;
 mod edited;
 mod former;
 mod interpreter;
+mod leftovers;
 
 const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/usr/share/cinder/rootwrap\n\
                     exec_dirs=/sbin,/usr/bin\nuse_syslog=False\n";

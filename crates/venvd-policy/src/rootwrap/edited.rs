@@ -1,12 +1,14 @@
 //! Which files venvd put venvs into, written down: one that the definition names no more has to be put back, too.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use venvd_app::{AppName, Layout};
 use venvd_fs::atomic;
+
+use crate::listing::names;
 
 /// What the file says for people. Paths begin with a slash, so this is none.
 const TITLE: &str = "# rootwrap.conf files whose exec_dirs venvd changed, and is to put back\n";
@@ -62,4 +64,10 @@ impl EditedConfs {
         }
         atomic::write(&self.path, &[TITLE.as_bytes(), &lines].concat(), 0o644).map(drop)
     }
+}
+
+/// Returns the apps that have such files.
+pub(crate) fn apps(layout: &Layout) -> Result<Vec<AppName>, venvd_fs::Error> {
+    let app = |name: &OsString| name.to_str()?.strip_suffix(".edited")?.parse().ok();
+    Ok(names(&layout.rootwrap())?.iter().filter_map(app).collect())
 }
