@@ -8,7 +8,7 @@ use venvd_fs::atomic::{self, Change, Staged};
 use venvd_fs::lock::Lock;
 use venvd_fs::{IoContext, report};
 
-use crate::plan::SUDOERS_MODE;
+use crate::plan::{SUDOERS_MODE, present};
 use crate::sudoers::{prove, validate};
 use crate::{Edit, Edited, Error, Kind, Plan, plan};
 
@@ -52,7 +52,7 @@ impl Plan {
 
     pub(crate) fn apply_locked(self) -> Result<Change, Error> {
         for edit in &self.edits {
-            if atomic::read(&edit.path)? != edit.before {
+            if present(&edit.path)?.0 != edit.before {
                 return Err(Error::Conflict {
                     path: edit.path.clone(),
                 });
@@ -209,10 +209,11 @@ impl Attributes {
 fn put_back(done: &[(&Edit, Attributes)], failure: Error) -> Error {
     let mut stuck = None;
     for (edit, attributes) in done.iter().rev() {
-        let undone = match (&edit.before, atomic::read(&edit.path)) {
-            (before, Ok(present)) if *before == present => Ok(()),
-            (Some(text), _) => attributes.stage(&edit.path, text).and_then(Staged::commit),
-            (None, _) => atomic::remove(&edit.path).map(drop),
+        let undone = match (&edit.before, &edit.link, present(&edit.path)) {
+            (before, _, Ok((present, _))) if *before == present => Ok(()),
+            (_, Some(target), _) => atomic::symlink(target, &edit.path).map(drop),
+            (Some(text), ..) => attributes.stage(&edit.path, text).and_then(Staged::commit),
+            (None, ..) => atomic::remove(&edit.path).map(drop),
         };
         // The others are put back all the same: the less is left, the better.
         if let Err(undo) = undone {

@@ -16,8 +16,8 @@ mod rootwrap;
 mod rules;
 mod secure_path;
 
-pub(crate) use edit::SUDOERS_MODE;
 pub use edit::{Edit, Edited, Kind};
+pub(crate) use edit::{SUDOERS_MODE, present};
 pub(crate) use secure_path::venvs_in_path;
 
 /// What is to be written, with all refusals behind it. Nothing has been changed yet.
@@ -132,7 +132,7 @@ pub(crate) fn plan_for(
         first: None,
     };
     let mut edits = vec![planner.rules_edit(&rules)?];
-    let (secure_path, path_edits) = planner.path_edits(&mut warnings)?;
+    let (secure_path, path_edits) = planner.path_edits(&mut warnings, &mut left)?;
     edits.extend(path_edits);
     let mut directories = vec![layout.on_disk(DIRECTORY)];
     let mut confs = EditedConfs::read(layout, &app.name)?;
@@ -156,7 +156,8 @@ pub(crate) fn plan_for(
     }
     let writes = |edit: &Edit| edit.kind != Kind::Rootwrap && edit.after.is_some();
     if sudo.is_none() && edits.iter().any(writes) {
-        sudo = Some(installed()?);
+        sudo = left.allow(installed())?;
+        edits.retain(|edit| sudo.is_some() || !writes(edit));
     }
     Ok(Plan {
         layout: layout.clone(),

@@ -91,6 +91,7 @@ impl Planner<'_> {
             kind: Kind::Rootwrap,
             path,
             before: Some(text.clone().into_bytes()),
+            link: None,
             after: Some(after.into_bytes()),
         });
         Ok(Some(ConfEdit { path: real, edit }))

@@ -7,9 +7,8 @@ use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, UserName, search};
-use venvd_fs::atomic;
 
-use super::{Edit, Planner, Warning};
+use super::{Edit, LeftBehind, Planner, Warning, present};
 use crate::Error;
 use crate::rootwrap::conf::venv_of;
 use crate::sudoers::model::{PlainPath, SecurePath};
@@ -21,18 +20,26 @@ impl Planner<'_> {
     pub(super) fn path_edits(
         &self,
         warnings: &mut Vec<Warning>,
+        left: &mut LeftBehind,
     ) -> Result<(Option<SecurePath>, Vec<Option<Edit>>), Error> {
         let mut own = None;
         let mut edits = Vec::new();
-        if let Some(user) = &self.app.user {
-            own = self.secure_path(user, warnings)?;
-            edits.push(self.path_edit(user, own.as_ref())?);
-        }
+        let mut users: Vec<UserName> = self.app.user.iter().cloned().collect();
         for user in system::users_with_path(self.layout)? {
             let is_in = |venv: &VenvPath| venv.name().app() == &self.app.name;
-            if self.app.user.as_ref() != Some(&user) && venvs_in_path(self.layout, &user)?.iter().any(is_in) {
-                let path = self.secure_path(&user, warnings)?;
-                edits.push(self.path_edit(&user, path.as_ref())?);
+            if !users.contains(&user) && venvs_in_path(self.layout, &user)?.iter().any(is_in) {
+                users.push(user);
+            }
+        }
+        for user in users {
+            let path = self.secure_path(&user, warnings);
+            let edit = path.and_then(|path| Ok((self.path_edit(&user, path.as_ref())?, path)));
+            let Some((edit, path)) = left.allow(edit)? else {
+                continue;
+            };
+            edits.push(edit);
+            if self.app.user.as_ref() == Some(&user) {
+                own = path;
             }
         }
         Ok((own, edits))
@@ -110,7 +117,7 @@ impl Planner<'_> {
 
 /// Returns the venvs in a user's `secure_path` as it is written now.
 pub(crate) fn venvs_in_path(layout: &Layout, user: &UserName) -> Result<Vec<VenvPath>, Error> {
-    let text = atomic::read(&layout.sudoers_path_of(user))?.unwrap_or_default();
+    let text = present(&layout.sudoers_path_of(user))?.0.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     Ok(text.split(['"', ':', '\n']).filter_map(venv_of).collect())
 }

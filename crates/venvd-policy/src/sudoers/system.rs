@@ -60,10 +60,18 @@ pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath
     let text = found.unwrap_or_else(|| USUAL.to_owned());
     let directories = text.split(':').filter(|directory| !directory.is_empty());
     let directories = directories
-        .map(|directory| PlainPath::new(Path::new(directory)))
+        .map(|directory| PlainPath::new(Path::new(without_slash(directory))))
         .collect::<Result<_, _>>()
         .map_err(Problem::Refused)?;
     Ok(SystemPath { directories, unclear })
+}
+
+/// `/usr/bin/` is the same directory, and sudo takes it.
+fn without_slash(directory: &str) -> &str {
+    match directory.trim_end_matches('/') {
+        "" => directory,
+        trimmed => trimmed,
+    }
 }
 
 /// Returns the users for whom there is a file of ours with a `secure_path`.

@@ -20,7 +20,7 @@ fn left(host: &Host) -> Vec<String> {
 }
 
 /// A host where cinder 1 is in force by its rules, and `backup` of the same user is, too.
-fn host_with_two() -> Host {
+pub(super) fn host_with_two() -> Host {
     let host = host();
     host.program("var/lib/venvd/venvs/cinder/1/bin/cinder-manage");
     host.program("var/lib/venvd/venvs/backup/7/bin/backup-manage");
