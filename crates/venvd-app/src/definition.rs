@@ -51,6 +51,24 @@ pub struct App {
 }
 
 impl App {
+    /// Returns what an app is that nobody declares: it is off, and has nothing.
+    #[must_use]
+    pub fn undeclared(name: AppName) -> Self {
+        Self {
+            name,
+            source: PathBuf::new(),
+            description: None,
+            enabled: false,
+            user: None,
+            build: Build::default(),
+            units: BTreeMap::new(),
+            sudo: Sudo::default(),
+            rootwrap: None,
+            health: Health::default(),
+            expose: Vec::new(),
+        }
+    }
+
     /// Returns the programs that a venv must have, as far as the definition alone tells.
     ///
     /// A unit that is spliced by its main program's name needs a look at the unit file to know more.
@@ -82,7 +100,7 @@ fn bare_program(exec: &str) -> Option<ProgramName> {
 }
 
 /// How venvs of an app are built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Build {
     /// Requirements with hashes, or a pylock.toml.
     pub lock: Option<AbsolutePath>,

@@ -265,6 +265,18 @@ impl Layout {
         self.runtime(format!("_builder-{uid}.lock"))
     }
 
+    /// Returns the file that says which `rootwrap.conf` files have venvs of an app in them.
+    #[must_use]
+    pub fn edited_rootwrap_confs(&self, app: &AppName) -> PathBuf {
+        self.rootwrap().join(format!("{app}.edited"))
+    }
+
+    /// Returns the directory of what is known of rootwrap, and of its copies.
+    #[must_use]
+    pub fn rootwrap(&self) -> PathBuf {
+        self.config("rootwrap")
+    }
+
     /// Returns the app's sudoers file.
     #[must_use]
     pub fn sudoers(&self, app: &AppName) -> PathBuf {

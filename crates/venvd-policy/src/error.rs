@@ -24,12 +24,15 @@ pub enum Error {
     /// A file can't be read or written.
     #[error(transparent)]
     Io(#[from] venvd_fs::Error),
-    /// The app has no rules any more, but its `rootwrap.conf` could not be put back.
-    #[error("the rules of {app} are gone, but its rootwrap.conf still names its venv; mend the file, then take it out")]
+    /// The app has no rules any more, but something else that names its venvs could not be put back.
+    #[error(
+        "the rules of {app} are gone, but something that leads to its venvs could not be put back; mend that, then \
+         `venvctl policy apply {app}`"
+    )]
     LeftBehind {
         /// The app.
         app: AppName,
-        /// Why the file stays as it is.
+        /// What stays as it is, and why.
         #[source]
         source: Box<Error>,
     },
@@ -95,6 +98,20 @@ pub enum Error {
         line: usize,
         /// What is wrong.
         reason: String,
+    },
+    /// A command calls rootwrap with a configuration that would not be looked at.
+    #[error(
+        "{place}: the command of {app} gives rootwrap {config:?}, which is not the config of [rootwrap], so nobody checks \
+         who can write it and what it names; write [rootwrap] config = {config:?}, or the configuration of [rootwrap] into \
+         the command"
+    )]
+    UncheckedRootwrap {
+        /// The app.
+        app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
+        /// What the command names.
+        config: PathBuf,
     },
     /// The definition names a `rootwrap.conf` that is not there.
     #[error("{config:?}, the rootwrap configuration of {app}, does not exist; install it, or take [rootwrap] out")]
@@ -306,7 +323,9 @@ impl Error {
             Self::Io(_) | Self::Run { .. } => "policy-io",
             Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
-            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
+            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } | Self::UncheckedRootwrap { .. } => {
+                "policy-rootwrap-conf"
+            }
             Self::Shadows { .. } => "policy-shadow",
             Self::HidesModule { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",

@@ -5,8 +5,7 @@
 //! (`restart = "none"`). So an activation writes down here what it still admits, and until when at the latest; whoever
 //! writes a policy meanwhile admits it, too. The file lies in `/run`: a reboot takes it away with the processes.
 
-use std::fs;
-use std::io;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout};
-use venvd_fs::{IoContext, atomic};
+use venvd_fs::atomic;
 
 use crate::Error;
+use crate::listing::names;
 
 /// A venv whose rights are about to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,20 +95,8 @@ pub fn write(layout: &Layout, app: &AppName, leaving: &[Leaving]) -> Result<(), 
 /// # Errors
 /// When the directory can't be listed.
 pub fn apps(layout: &Layout) -> Result<Vec<AppName>, Error> {
-    let directory = layout.leaving_venvs();
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).at("list", &directory)?,
-    };
-    let mut apps = Vec::new();
-    for entry in entries {
-        let name = entry.at("list", &directory)?.file_name();
-        let app = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok());
-        apps.extend(app);
-    }
-    apps.sort();
-    Ok(apps)
+    let app = |name: &OsString| name.to_str()?.strip_suffix(".json")?.parse().ok();
+    Ok(names(&layout.leaving_venvs())?.iter().filter_map(app).collect())
 }
 
 /// Returns the venvs to admit, in their order: what units run on from until they are restarted, what is in force, and
@@ -142,6 +130,8 @@ pub fn admitted(layout: &Layout, app: &AppName, in_force: Option<VenvPath>) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use venvd_fs::Root;
 

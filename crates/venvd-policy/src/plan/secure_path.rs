@@ -6,21 +6,49 @@ use std::fs;
 use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
 use venvd_app::links::VenvPath;
-use venvd_app::{AppName, UserName, search};
-use venvd_fs::atomic;
+use venvd_app::{AppName, Layout, UserName, search};
 
-use super::{Planner, Warning};
+use super::{Edit, LeftBehind, Planner, Warning, present};
 use crate::Error;
 use crate::rootwrap::conf::venv_of;
 use crate::sudoers::model::{PlainPath, SecurePath};
 use crate::sudoers::system::{self, Problem, SystemPath};
 
 impl Planner<'_> {
-    /// Returns the user's `secure_path` over all of his apps; `None` when none of them needs one.
-    pub(super) fn secure_path(&self, warnings: &mut Vec<Warning>) -> Result<Option<SecurePath>, Error> {
-        let Some(user) = &self.app.user else { return Ok(None) };
+    /// Returns the `secure_path` that is to hold for the app's user, and the edits of all such files that its venvs are or
+    /// were in: a user whom the definition names no more keeps them in his otherwise.
+    pub(super) fn path_edits(
+        &self,
+        warnings: &mut Vec<Warning>,
+        left: &mut LeftBehind,
+    ) -> Result<(Option<SecurePath>, Vec<Option<Edit>>), Error> {
+        let mut own = None;
+        let mut edits = Vec::new();
+        let mut users: Vec<UserName> = self.app.user.iter().cloned().collect();
+        for user in system::users_with_path(self.layout)? {
+            let is_in = |venv: &VenvPath| venv.name().app() == &self.app.name;
+            if !users.contains(&user) && venvs_in_path(self.layout, &user)?.iter().any(is_in) {
+                users.push(user);
+            }
+        }
+        for user in users {
+            let path = self.secure_path(&user, warnings);
+            let edit = path.and_then(|path| Ok((self.path_edit(&user, path.as_ref())?, path)));
+            let Some((edit, path)) = left.allow(edit)? else {
+                continue;
+            };
+            edits.push(edit);
+            if self.app.user.as_ref() == Some(&user) {
+                own = path;
+            }
+        }
+        Ok((own, edits))
+    }
+
+    /// Returns a user's `secure_path` over all of his apps; `None` when none of them needs one.
+    fn secure_path(&self, user: &UserName, warnings: &mut Vec<Warning>) -> Result<Option<SecurePath>, Error> {
         let mut front = self.of_other_apps(user, warnings)?;
-        if !self.app.sudo.is_empty() {
+        if self.app.user.as_ref() == Some(user) && !self.app.sudo.is_empty() {
             front.insert(self.app.name.clone(), self.admitted.to_vec());
         }
         // By the apps' names, so that whichever of them is written last, the result is the same.
@@ -56,7 +84,7 @@ impl Planner<'_> {
             host: declared.settings.enabled,
             kernel: Switch::of_this_boot(self.layout),
         };
-        let installed = self.installed(user)?;
+        let installed = venvs_in_path(self.layout, user)?;
         // These keep what they have. Whose definition or link can't be read: an error elsewhere must not stop its service.
         let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
         let mut found = BTreeMap::new();
@@ -85,11 +113,11 @@ impl Planner<'_> {
         }
         Ok(found)
     }
+}
 
-    /// Returns the venvs in the user's `secure_path` as it is written now.
-    fn installed(&self, user: &UserName) -> Result<Vec<VenvPath>, Error> {
-        let text = atomic::read(&self.layout.sudoers_path_of(user))?.unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
-        Ok(text.split(['"', ':', '\n']).filter_map(venv_of).collect())
-    }
+/// Returns the venvs in a user's `secure_path` as it is written now.
+pub(crate) fn venvs_in_path(layout: &Layout, user: &UserName) -> Result<Vec<VenvPath>, Error> {
+    let text = present(&layout.sudoers_path_of(user))?.0.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.split(['"', ':', '\n']).filter_map(venv_of).collect())
 }

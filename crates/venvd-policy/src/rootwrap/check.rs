@@ -90,8 +90,8 @@ impl Checker<'_> {
             .try_for_each(|directory| self.existing(Path::new(directory)).map(drop))
     }
 
-    /// Checks a directory; of one that is missing, whoever could make it.
-    fn existing(&self, directory: &Path) -> Result<Option<PathBuf>, Error> {
+    /// Checks a file or directory; of one that is missing, whoever could make it.
+    pub(crate) fn existing(&self, directory: &Path) -> Result<Option<PathBuf>, Error> {
         match fs::symlink_metadata(self.layout.on_disk(directory)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let there = directory

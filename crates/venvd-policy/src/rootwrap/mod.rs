@@ -2,4 +2,5 @@
 
 pub(crate) mod check;
 pub mod conf;
+pub(crate) mod edited;
 mod tree;

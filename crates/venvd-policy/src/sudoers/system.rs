@@ -1,10 +1,12 @@
 //! The `secure_path` that the system's own sudoers gives a user, without ours.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use venvd_app::{Layout, UserName};
+use venvd_app::{AppName, Layout, UserName};
 use venvd_fs::IoContext;
 
 use super::header;
@@ -12,6 +14,7 @@ use super::identity::{Aliases, Identity, Matches};
 use super::lines::{self, Binding, Setting};
 use super::model::PlainPath;
 use crate::Refused;
+use crate::listing::names;
 
 /// The file to begin with, see sudoers(5).
 pub(crate) const MAIN: &str = "/etc/sudoers";
@@ -19,8 +22,10 @@ pub(crate) const MAIN: &str = "/etc/sudoers";
 pub(crate) const DIRECTORY: &str = "/etc/sudoers.d";
 /// What sudo is given as `secure_path` where no sudoers file sets one: the usual one of distributions.
 const USUAL: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-/// Files of this name's beginning are ours.
+/// A file of this name's beginning is ours, and has a user's `secure_path`.
 const OURS: &str = "venvd_path-";
+/// One of this is ours, and has an app's rules.
+const RULES: &str = "venvd-";
 /// As in sudo: `MAX_SUDOERS_DEPTH` is 128; nobody nests that deep on purpose.
 const MAX_DEPTH: usize = 16;
 
@@ -55,10 +60,34 @@ pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath
     let text = found.unwrap_or_else(|| USUAL.to_owned());
     let directories = text.split(':').filter(|directory| !directory.is_empty());
     let directories = directories
-        .map(|directory| PlainPath::new(Path::new(directory)))
+        .map(|directory| PlainPath::new(Path::new(without_slash(directory))))
         .collect::<Result<_, _>>()
         .map_err(Problem::Refused)?;
     Ok(SystemPath { directories, unclear })
+}
+
+/// `/usr/bin/` is the same directory, and sudo takes it.
+fn without_slash(directory: &str) -> &str {
+    match directory.trim_end_matches('/') {
+        "" => directory,
+        trimmed => trimmed,
+    }
+}
+
+/// Returns the users for whom there is a file of ours with a `secure_path`.
+pub(crate) fn users_with_path(layout: &Layout) -> Result<Vec<UserName>, venvd_fs::Error> {
+    ours(layout, OURS)
+}
+
+/// Returns the apps for which there is a file of ours with rules.
+pub(crate) fn apps_with_rules(layout: &Layout) -> Result<Vec<AppName>, venvd_fs::Error> {
+    ours(layout, RULES)
+}
+
+fn ours<T: FromStr>(layout: &Layout, prefix: &str) -> Result<Vec<T>, venvd_fs::Error> {
+    let names = names(&layout.on_disk(DIRECTORY))?;
+    let parsed = |name: &OsString| name.to_str()?.strip_prefix(prefix)?.parse().ok();
+    Ok(names.iter().filter_map(parsed).collect())
 }
 
 /// Returns the rules of others that are for `user`, each with its file.
@@ -198,16 +227,12 @@ fn files_of(layout: &Layout, directory: &Path) -> Result<Vec<PathBuf>, venvd_fs:
     if !on_disk.is_dir() {
         return Ok(Vec::new());
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
-        let name = entry.at("list", &on_disk)?.file_name();
+    let is_read = |name: &OsString| {
         let text = name.to_string_lossy();
-        if !text.contains('.') && !text.ends_with('~') && !text.starts_with(OURS) {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names.into_iter().map(|name| directory.join(name)).collect())
+        !text.contains('.') && !text.ends_with('~') && !text.starts_with(OURS)
+    };
+    let read = names(&on_disk)?.into_iter().filter(is_read);
+    Ok(read.map(|name| directory.join(name)).collect())
 }
 
 #[cfg(test)]
