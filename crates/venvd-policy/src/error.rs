@@ -110,6 +110,16 @@ pub enum Error {
         /// The app.
         app: AppName,
     },
+    /// Root should not read it for whoever put it there.
+    #[error(
+        "{path:?} can't be copied: {reason}; root copies plain files, reached without links, of root's and the app's user's"
+    )]
+    Unadoptable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// The rootwrap configuration is a copy already.
     #[error(
         "the definition of {app} names {config:?} already; edit that, or remove the fragment 80-rootwrap.toml to begin anew"
@@ -304,7 +314,9 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) | Self::Run { .. } => "policy-io",
-            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
+            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } | Self::Unadoptable { .. } => {
+                "policy-unsafe-path"
+            }
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
             Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
             Self::Shadows { .. } => "policy-shadow",

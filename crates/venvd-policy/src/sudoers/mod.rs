@@ -1,7 +1,7 @@
 //! What is written below `/etc/sudoers.d`, and what the installed sudo makes of it.
 
 pub(crate) mod header;
-mod identity;
+pub(crate) mod identity;
 pub(crate) mod installed;
 mod lines;
 pub mod model;
