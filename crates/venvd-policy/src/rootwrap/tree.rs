@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 use venvd_app::links::VenvPath;
@@ -121,27 +121,22 @@ impl Checker<'_> {
             .try_for_each(|entry| entry.map(drop))
     }
 
-    /// Refuses a `.pth` file with a directory outside of the venv. Its `import` lines are code of the venv as any other.
+    /// Refuses a `.pth` file with a directory outside of the venv, also one that is not there: Python skips it until
+    /// somebody makes it. Its `import` lines are code of the venv as any other.
     fn path_file(&self, venv: &Path, path: &Path) -> Result<(), Error> {
         let text = atomic::read(&self.layout.on_disk(path))?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let directories = text.lines().map(str::trim).filter(|line| {
+        // As site.py, also that blanks in front are part of the name.
+        let directories = text.split(['\n', '\r']).map(str::trim_end).filter(|line| {
             let is_code = line.starts_with("import ") || line.starts_with("import\t");
             !line.is_empty() && !line.starts_with('#') && !is_code
         });
         for directory in directories {
-            // As site.py: relative to the file's own directory.
-            let beside = path.parent().unwrap_or(venv);
-            let on_disk = match Path::new(directory).is_absolute() {
-                true => self.layout.on_disk(directory),
-                false => self.layout.on_disk(beside).join(directory),
-            };
-            if fs::symlink_metadata(on_disk).is_err() {
-                continue;
-            }
-            let directory = beside.join(directory);
-            let target = self.path(&directory)?;
-            if !target.starts_with(venv) {
+            // As site.py: relative to the file's own directory, and `..` is taken away before any link is looked at.
+            let target = without_dots(&path.parent().unwrap_or(venv).join(directory));
+            let leads_out =
+                !target.starts_with(venv) || self.path_if_there(&target)?.is_some_and(|real| !real.starts_with(venv));
+            if leads_out {
                 let path = path.to_owned();
                 return Err(Error::Leaves { path, target });
             }
@@ -257,6 +252,19 @@ impl Checker<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns an absolute path without `.` and `..`, as os.path.abspath.
+fn without_dots(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::from("/");
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => plain.push(name),
+            Component::ParentDir => drop(plain.pop()),
+            _ => {}
+        }
+    }
+    plain
 }
 
 /// Returns the module that Python would import from a file or directory.
