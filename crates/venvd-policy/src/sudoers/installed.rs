@@ -152,6 +152,8 @@ pub(crate) fn run(program: &Path, arguments: &[&str]) -> Result<Answer, Error> {
         .env_clear()
         // The messages are compared, so they must not be translated.
         .env("LC_ALL", "C")
+        // Without a terminal, sudo breaks its lines at this width.
+        .env("COLUMNS", "9999")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .current_dir("/")
         .stdin(Stdio::null())

@@ -94,7 +94,7 @@ fn list(text: &str) -> (&str, &str) {
 }
 
 /// Splits at `separator` outside of quotes and escapes, up to a comment.
-fn split(text: &str, separator: char) -> Vec<String> {
+pub(crate) fn split(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
     for (index, c) in text.char_indices() {

@@ -4,6 +4,7 @@ pub(crate) mod header;
 pub(crate) mod identity;
 pub(crate) mod installed;
 mod lines;
+mod listing;
 pub mod model;
 pub(crate) mod prove;
 pub(crate) mod system;
