@@ -62,6 +62,17 @@ pub enum Error {
         /// Where it leads.
         target: PathBuf,
     },
+    /// What root would import can't be checked, since it is not where it usually is.
+    #[error(
+        "{interpreter:?}, the interpreter of {app}, has no standard library in lib or lib64 beside its bin, so what root \
+         would import can't be checked; build the venv with the Python of a distribution"
+    )]
+    NoStandardLibrary {
+        /// The app.
+        app: AppName,
+        /// The interpreter, without links.
+        interpreter: PathBuf,
+    },
     /// A file in `bin` that Python would import instead of a module of its own.
     #[error(
         "{path:?} would be imported in place of Python's own module {module}, by whatever root runs from this venv; build \
@@ -320,7 +331,7 @@ impl Error {
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
             Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
             Self::Shadows { .. } => "policy-shadow",
-            Self::HidesModule { .. } => "policy-stdlib-module",
+            Self::HidesModule { .. } | Self::NoStandardLibrary { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",

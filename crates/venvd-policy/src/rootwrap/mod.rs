@@ -2,4 +2,5 @@
 
 pub(crate) mod check;
 pub mod conf;
+mod interpreter;
 mod tree;

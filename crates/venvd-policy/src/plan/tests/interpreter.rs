@@ -13,6 +13,7 @@ fn host_with_interpreter() -> Host {
         host.program(path);
     }
     for path in [
+        "os.py",
         "configparser.py",
         "json/__init__.py",
         "lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so",
@@ -82,6 +83,42 @@ fn refuses_modules_of_the_standard_library_in_bin() {
         host.put(&format!("var/lib/venvd/venvs/cinder/1/bin/{name}"), "");
     }
     host.plan(&["1"]).unwrap();
+}
+
+#[test]
+fn finds_the_standard_library_wherever_distributions_have_it() {
+    const BIN: &str = "var/lib/venvd/venvs/cinder/1/bin";
+    type Arrange = fn(&Host);
+    let arrangements: [Arrange; 3] = [
+        // Fedora has both: what is for any platform's packages in lib, all else in lib64.
+        |host| {
+            fs::create_dir_all(host.at("usr/lib64")).unwrap();
+            fs::rename(host.at("usr/lib/python3.11"), host.at("usr/lib64/python3.11")).unwrap();
+            fs::create_dir_all(host.at("usr/lib/python3.11/site-packages")).unwrap();
+        },
+        |host| fs::rename(host.at(&format!("{BIN}/python")), host.at(&format!("{BIN}/python3"))).unwrap(),
+        |host| {
+            fs::rename(host.at("usr/bin/python3.11"), host.at("usr/bin/python3")).unwrap();
+            fs::remove_file(host.at(&format!("{BIN}/python"))).unwrap();
+            symlink("/usr/bin/python3", host.at(&format!("{BIN}/python"))).unwrap();
+            fs::create_dir_all(host.at("var/lib/venvd/venvs/cinder/1/lib/python3.11")).unwrap();
+        },
+    ];
+    for (index, arrange) in arrangements.into_iter().enumerate() {
+        let host = host_with_interpreter();
+        arrange(&host);
+        host.plan(&["1"]).unwrap();
+        host.put(&format!("{BIN}/configparser.py"), "");
+        let report = host.refusal("policy-stdlib-module");
+        assert!(report.contains("configparser"), "{index}: {report}");
+        fs::remove_file(host.at(&format!("{BIN}/configparser.py"))).unwrap();
+        let lib = if index == 0 { "lib64" } else { "lib" };
+        host.chmod(&format!("usr/{lib}/python3.11/json"), 0o777);
+        host.refusal("policy-unsafe-path");
+    }
+    let host = host_with_interpreter();
+    fs::remove_file(host.at("usr/lib/python3.11/os.py")).unwrap();
+    assert!(host.refusal("policy-stdlib-module").contains("no standard library"));
 }
 
 #[test]
