@@ -42,6 +42,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// `visudo` or `sudo` does not come to an end.
+    #[error(
+        "`{command}` gave no answer within {seconds} seconds and was killed; see what it waits for (`sudoers:` in \
+         /etc/nsswitch.conf, LDAP, SSSD, name servers), then try again"
+    )]
+    Hangs {
+        /// The program and its arguments.
+        command: String,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Somebody who is not root could change what root would run or believe.
     #[error("the policy of {app} would rest on a path that is not in root's hands alone")]
     Unsafe {
@@ -333,6 +344,7 @@ impl Error {
             Self::Shadows { .. } => "policy-shadow",
             Self::HidesModule { .. } | Self::NoStandardLibrary { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
+            Self::Hangs { .. } => "policy-hangs",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",
             Self::UnknownSudo { .. } | Self::NoVisudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",
