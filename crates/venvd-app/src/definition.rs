@@ -64,6 +64,7 @@ impl App {
             units: BTreeMap::new(),
             sudo: Sudo::default(),
             rootwrap: None,
+            hooks: Hooks::default(),
             health: Health::default(),
             expose: Vec::new(),
         }

@@ -45,6 +45,17 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// `visudo` or `sudo` does not come to an end.
+    #[error(
+        "`{command}` gave no answer within {seconds} seconds and was killed; see what it waits for (`sudoers:` in \
+         /etc/nsswitch.conf, LDAP, SSSD, name servers), then try again"
+    )]
+    Hangs {
+        /// The program and its arguments.
+        command: String,
+        /// How long was waited.
+        seconds: u64,
+    },
     /// Somebody who is not root could change what root would run or believe.
     #[error("the policy of {app} would rest on a path that is not in root's hands alone")]
     Unsafe {
@@ -64,6 +75,17 @@ pub enum Error {
         path: PathBuf,
         /// Where it leads.
         target: PathBuf,
+    },
+    /// What root would import can't be checked, since it is not where it usually is.
+    #[error(
+        "{interpreter:?}, the interpreter of {app}, has no standard library in lib or lib64 beside its bin, so what root \
+         would import can't be checked; build the venv with the Python of a distribution"
+    )]
+    NoStandardLibrary {
+        /// The app.
+        app: AppName,
+        /// The interpreter, without links.
+        interpreter: PathBuf,
     },
     /// A file in `bin` that Python would import instead of a module of its own.
     #[error(
@@ -126,6 +148,16 @@ pub enum Error {
     NoRootwrap {
         /// The app.
         app: AppName,
+    },
+    /// Root should not read it for whoever put it there.
+    #[error(
+        "{path:?} can't be copied: {reason}; root copies plain files, reached without links, of root's and the app's user's"
+    )]
+    Unadoptable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The rootwrap configuration is a copy already.
     #[error(
@@ -321,14 +353,17 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) | Self::Run { .. } => "policy-io",
-            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
+            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } | Self::Unadoptable { .. } => {
+                "policy-unsafe-path"
+            }
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
             Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } | Self::UncheckedRootwrap { .. } => {
                 "policy-rootwrap-conf"
             }
             Self::Shadows { .. } => "policy-shadow",
-            Self::HidesModule { .. } => "policy-stdlib-module",
+            Self::HidesModule { .. } | Self::NoStandardLibrary { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
+            Self::Hangs { .. } => "policy-hangs",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",
             Self::UnknownSudo { .. } | Self::NoVisudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",

@@ -59,6 +59,7 @@ fn host() -> Host {
         for program in ["cinder-rootwrap", "cinder-rootwrap-daemon", "privsep-helper", "python3"] {
             host.program(&format!("var/lib/venvd/venvs/cinder/{tag}/bin/{program}"));
         }
+        host.put(&format!("var/lib/venvd/venvs/cinder/{tag}/lib/python3/os.py"), "");
     }
     host.program("usr/bin/python3");
     host

@@ -135,7 +135,7 @@ impl Checker<'_> {
             let Some(program) = name.to_str().and_then(|name| name.parse::<ProgramName>().ok()) else {
                 continue;
             };
-            if self.is_named(&program) || is_interpreter(&program) {
+            if self.is_named(&program) || is_interpreter(program.as_str()) {
                 continue;
             }
             if let Some(path) = self.hidden_by(venv, &program, system) {
@@ -180,8 +180,9 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
     metadata.permissions().mode() & 0o111 != 0
 }
 
-fn is_interpreter(program: &ProgramName) -> bool {
-    let rest = program.as_str().strip_prefix("python");
+/// Returns whether a name is `python`, `python3` or `python3.N`.
+pub(super) fn is_interpreter(name: &str) -> bool {
+    let rest = name.strip_prefix("python");
     rest.is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
 }
 

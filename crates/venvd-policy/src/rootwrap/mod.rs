@@ -3,4 +3,5 @@
 pub(crate) mod check;
 pub mod conf;
 pub(crate) mod edited;
+mod interpreter;
 mod tree;

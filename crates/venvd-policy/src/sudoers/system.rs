@@ -1,4 +1,4 @@
-//! The `secure_path` that the system's own sudoers gives a user, without ours.
+//! What the system's own sudoers gives a user, without ours: a `secure_path`, rules, and variables.
 
 use std::ffi::OsString;
 use std::fs;
@@ -113,6 +113,60 @@ pub(crate) fn rules_of_others(layout: &Layout, user: &UserName) -> Result<Vec<(P
         .collect())
 }
 
+/// Returns the lines that let variables of the caller's through which Python obeys, each with its file.
+///
+/// By default sudo lets none of them through, and with `!env_reset` only some: sudoers(5), `sudo -V` as root.
+///
+/// # Errors
+/// When a file can't be read.
+pub(crate) fn kept_environment(layout: &Layout, user: &UserName) -> Result<Vec<(PathBuf, String)>, venvd_fs::Error> {
+    let identity = Identity::of(layout, user);
+    let reader = Reader {
+        layout,
+        identity: &identity,
+    };
+    let mut all = Vec::new();
+    reader.file(Path::new(MAIN), MAX_DEPTH, &mut all)?;
+    let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
+    let (users, hosts) = aliases(&texts);
+    let keeps = |line: &&Logical| {
+        lines::settings(&line.text).is_some_and(|(binding, settings)| {
+            binding_matches(&identity, binding, (&users, &hosts)) != Matches::No
+                && settings.iter().any(|setting| lets_python_variables_through(setting))
+        })
+    };
+    Ok(all
+        .iter()
+        .filter(keeps)
+        .map(|line| (line.file.clone(), line.text.trim().to_owned()))
+        .collect())
+}
+
+fn lets_python_variables_through(setting: &str) -> bool {
+    if setting.strip_prefix('!').is_some_and(|name| name.trim() == "env_reset") {
+        return true;
+    }
+    let Some((name, value)) = setting.split_once('=') else {
+        return false;
+    };
+    // `-=` takes some away.
+    let name = name.trim_end_matches('+').trim_end();
+    let mut variables = value.split([' ', '\t', '"']).filter(|word| !word.is_empty());
+    ["env_keep", "env_check"].contains(&name)
+        && variables.any(|variable| match variable.split_once('*') {
+            Some((beginning, _)) => "PYTHON".starts_with(beginning) || beginning.starts_with("PYTHON"),
+            None => variable.starts_with("PYTHON"),
+        })
+}
+
+fn binding_matches(identity: &Identity, binding: Binding<'_>, (users, hosts): (&Aliases, &Aliases)) -> Matches {
+    match binding {
+        Binding::Everybody => Matches::Yes,
+        Binding::Users(list) => identity.in_users(list, users),
+        Binding::Hosts(list) => identity.in_hosts(list, hosts),
+    }
+}
+
 fn aliases(all: &[&str]) -> (Aliases, Aliases) {
     let (mut users, mut hosts) = (Aliases::new(), Aliases::new());
     for (kind, pairs) in all.iter().filter_map(|line| lines::aliases(line)) {
@@ -137,12 +191,7 @@ fn decide(identity: &Identity, all: &[&str]) -> (Option<String>, Vec<String>) {
         let Some((binding, setting)) = lines::defaults(line) else {
             continue;
         };
-        let applies = match binding {
-            Binding::Everybody => Matches::Yes,
-            Binding::Users(list) => identity.in_users(list, &users),
-            Binding::Hosts(list) => identity.in_hosts(list, &hosts),
-        };
-        match (applies, setting) {
+        match (binding_matches(identity, binding, (&users, &hosts)), setting) {
             (Matches::No, _) => {}
             (Matches::Yes, Setting::Set(value)) => found = Some(value),
             (Matches::Yes, Setting::Unset) => found = None,
