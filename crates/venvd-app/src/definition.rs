@@ -216,6 +216,8 @@ pub struct Sudo {
     /// Commands that can't be pinned: they make the user root.
     #[serde(rename = "unsafe")]
     pub unsafe_commands: Vec<UnsafeCommand>,
+    /// Programs of the venv that may stand in front of the system's; with `[rootwrap]` they may be named there as well.
+    pub shadow: Vec<ProgramName>,
 }
 
 impl Sudo {

@@ -65,7 +65,8 @@ impl Table {
 }
 
 /// Returns whether the link of a command is one of ours: it leads to `venv-activate`, and nothing else counts.
-fn is_ours(on_disk: &Path) -> bool {
+#[must_use]
+pub fn is_ours(on_disk: &Path) -> bool {
     fs::read_link(on_disk).is_ok_and(|target| PLACES.iter().any(|place| target == Path::new(place)))
 }
 

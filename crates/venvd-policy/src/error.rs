@@ -182,14 +182,49 @@ pub enum Error {
     },
     /// Programs of the venv would stand in front of the system's.
     #[error(
-        "{venv} would put programs in front of the system's for everything that rootwrap runs: {}; if that is meant, name \
-         them in the definition: [rootwrap] shadow = [{}]", list(.programs), quoted(.programs)
+        "{venv} would put programs in front of the system's, in what root looks through for this app: {}; if that is \
+         meant, name them in the definition: [{table}] shadow = [{}]", list(.programs), quoted(.programs)
     )]
     Shadows {
         /// The venv.
         venv: VenvName,
         /// The programs of the venv, and which of the system's each hides.
         programs: Vec<(ProgramName, PathBuf)>,
+        /// Where the definition names those that may.
+        table: &'static str,
+    },
+    /// Two apps of one user call the same program, and `secure_path` leads to one of them only.
+    #[error(
+        "{place}: {other}, of {}, has a [sudo] command of {user} with {program}, too, and `sudo {program}` finds only the \
+         venv of one of them; give the apps different users, or turn one of them off", definition.display()
+    )]
+    SharedProgram {
+        /// Where the command stands.
+        place: Box<Place>,
+        /// The other app.
+        other: AppName,
+        /// Its definition.
+        definition: PathBuf,
+        /// The user of both.
+        user: UserName,
+        /// The program of both.
+        program: ProgramName,
+    },
+    /// Two apps name one `rootwrap.conf`.
+    #[error(
+        "{app} and {other} both name {config:?} as their rootwrap.config ({} and {}), which can have the venv of one of \
+         them in front; give one of them a file of its own, or turn it off",
+        definitions[0].display(), definitions[1].display()
+    )]
+    SharedConfig {
+        /// The app.
+        app: AppName,
+        /// The other app.
+        other: AppName,
+        /// The file.
+        config: PathBuf,
+        /// The definitions of both.
+        definitions: [PathBuf; 2],
     },
     /// A rule would name a program that no admitted venv has.
     #[error("{place}: the [sudo] commands of {app} name {program}, but {venv} has no such program")]
@@ -361,6 +396,7 @@ impl Error {
                 "policy-rootwrap-conf"
             }
             Self::Shadows { .. } => "policy-shadow",
+            Self::SharedProgram { .. } | Self::SharedConfig { .. } => "policy-shared",
             Self::HidesModule { .. } | Self::NoStandardLibrary { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
             Self::Hangs { .. } => "policy-hangs",

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
+use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, UserName};
 
 use crate::place::Place;
@@ -15,6 +16,7 @@ mod edit;
 mod rootwrap;
 mod rules;
 mod secure_path;
+mod shared;
 
 pub use edit::{Edit, Edited, Kind};
 pub(crate) use edit::{SUDOERS_MODE, present};
@@ -119,8 +121,13 @@ pub(crate) fn plan_for(
         app,
         admitted,
         checker: Checker { layout, app },
+        declared: search::load(layout),
     };
     planner.check_venvs()?;
+    if !admitted.is_empty() {
+        planner.check_shared()?;
+        planner.check_secure_path()?;
+    }
     let mut warnings = Vec::new();
     let mut sudo = None;
     let mut rules = Vec::new();
@@ -197,6 +204,7 @@ struct Planner<'a> {
     app: &'a App,
     admitted: &'a [VenvPath],
     checker: Checker<'a>,
+    declared: Declared,
 }
 
 impl Planner<'_> {

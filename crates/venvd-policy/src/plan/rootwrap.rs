@@ -99,25 +99,18 @@ impl Planner<'_> {
 
     fn check_rootwrap(&self, config: &Path, conf: &Conf<'_>) -> Result<(), Error> {
         self.checker.conf(config, conf)?;
-        let system: Vec<PathBuf> = match (conf.exec_dirs(), &self.app.user) {
-            (Some(entries), _) => {
-                let foreign = entries.into_iter().filter(|entry| venv_of(entry).is_none());
-                foreign.map(PathBuf::from).collect()
-            }
-            (None, Some(user)) if !self.app.sudo.is_empty() => self
-                .system_path(user)?
-                .directories
-                .iter()
-                .map(|path| PathBuf::from(path.as_str()))
-                .collect(),
-            (None, _) => {
-                return Err(Error::NoExecDirs {
+        let Some(entries) = conf.exec_dirs() else {
+            // Then it is the PATH, which sudo makes of secure_path.
+            return match self.app.sudo.is_empty() {
+                false => Ok(()),
+                true => Err(Error::NoExecDirs {
                     app: self.app.name.clone(),
                     config: config.to_owned(),
-                });
-            }
+                }),
+            };
         };
-        let system: Vec<&Path> = system.iter().map(PathBuf::as_path).collect();
+        let foreign = entries.into_iter().filter(|entry| venv_of(entry).is_none());
+        let system: Vec<&Path> = foreign.map(Path::new).collect();
         self.admitted
             .iter()
             .try_for_each(|venv| self.checker.shadows(venv, &system))

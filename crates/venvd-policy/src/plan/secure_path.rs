@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use venvd_app::cmdline::Switch;
 use venvd_app::in_force::{self, Switches};
 use venvd_app::links::VenvPath;
-use venvd_app::{AppName, Layout, UserName, search};
+use venvd_app::{AppName, Layout, UserName};
 
 use super::{Edit, LeftBehind, Planner, Warning, present};
 use crate::Error;
@@ -67,7 +68,18 @@ impl Planner<'_> {
         Ok(Some(SecurePath::new(front, &system.directories)))
     }
 
-    pub(super) fn system_path(&self, user: &UserName) -> Result<SystemPath, Error> {
+    /// Refuses programs of the venv that would hide the system's from `sudo NAME`, and from what root runs by its PATH.
+    pub(super) fn check_secure_path(&self) -> Result<(), Error> {
+        let Some(user) = self.app.user.as_ref().filter(|_| !self.app.sudo.is_empty()) else {
+            return Ok(());
+        };
+        let path = self.system_path(user)?;
+        let directories: Vec<&Path> = path.directories.iter().map(|path| Path::new(path.as_str())).collect();
+        let mut venvs = self.admitted.iter();
+        venvs.try_for_each(|venv| self.checker.shadows(venv, &directories))
+    }
+
+    fn system_path(&self, user: &UserName) -> Result<SystemPath, Error> {
         system::secure_path(self.layout, user).map_err(|problem| match problem {
             Problem::Io(error) => error.into(),
             Problem::Refused(source) => Error::SystemPath { source },
@@ -79,32 +91,35 @@ impl Planner<'_> {
         user: &UserName,
         warnings: &mut Vec<Warning>,
     ) -> Result<BTreeMap<AppName, Vec<VenvPath>>, Error> {
-        let declared = search::load(self.layout);
+        let declared = &self.declared;
         let switches = Switches {
             host: declared.settings.enabled,
             kernel: Switch::of_this_boot(self.layout),
         };
         let installed = venvs_in_path(self.layout, user)?;
         // These keep what they have. Whose definition or link can't be read: an error elsewhere must not stop its service.
-        let mut kept: Vec<AppName> = declared.broken.into_keys().collect();
+        let mut kept: Vec<AppName> = declared.broken.keys().cloned().collect();
         let mut found = BTreeMap::new();
-        for (name, other) in declared.apps {
-            if name == self.app.name || other.sudo.is_empty() || other.user.as_ref() != Some(user) {
+        for (name, other) in &declared.apps {
+            if name == &self.app.name || other.sudo.is_empty() || other.user.as_ref() != Some(user) {
                 continue;
             }
             // An activation of it is open, or was a moment ago: it says itself what comes first.
-            let is_moving = [self.layout.pending(&name), self.layout.leaving(&name)];
+            let is_moving = [self.layout.pending(name), self.layout.leaving(name)];
             if is_moving.iter().any(|path| fs::symlink_metadata(path).is_ok()) {
-                kept.push(name);
+                kept.push(name.clone());
                 continue;
             }
-            match in_force::of_app(self.layout, &other, &switches).map(|in_force| in_force.venv) {
+            match in_force::of_app(self.layout, other, &switches).map(|in_force| in_force.venv) {
                 Ok(Some(venv)) => match self.layout.trusted(&venv.path().join("bin")) {
-                    Ok(_) => drop(found.insert(name, vec![venv])),
-                    Err(reason) => warnings.push(Warning::LeftOut { app: name, reason }),
+                    Ok(_) => drop(found.insert(name.clone(), vec![venv])),
+                    Err(reason) => warnings.push(Warning::LeftOut {
+                        app: name.clone(),
+                        reason,
+                    }),
                 },
                 Ok(None) => {}
-                Err(_) => kept.push(name),
+                Err(_) => kept.push(name.clone()),
             }
         }
         for name in kept.into_iter().filter(|name| *name != self.app.name) {
