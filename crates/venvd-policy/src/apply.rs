@@ -86,7 +86,9 @@ impl Plan {
                 return Err(put_back(&done, error.into()));
             }
         }
-        // What was there already was proved when it was written.
+        // What was there already was proved when it was written, unless the writer was killed just before. It is not asked
+        // again: there is nothing to put back, and a way back that changes nothing must not wait for what others broke
+        // meanwhile. `policy check` proves it all the same.
         if !self.edits.is_empty()
             && let Err(error) = self.prove()
         {

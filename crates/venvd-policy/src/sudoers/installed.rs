@@ -127,6 +127,11 @@ impl Sudo {
     }
 }
 
+/// Returns whose sudo this host has; `None` when it has none, or one that does not say.
+pub(super) fn family() -> Option<Family> {
+    ask_version(Path::new(SUDO)).ok().map(|(family, _)| family)
+}
+
 fn ask_version(program: &Path) -> Result<(Family, Version), Error> {
     let answer = run(program, &["--version"])?;
     parse_version(&answer.output).ok_or_else(|| Error::UnknownSudo {

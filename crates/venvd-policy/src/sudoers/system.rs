@@ -11,13 +11,16 @@ use venvd_fs::IoContext;
 
 use super::header;
 use super::identity::{Aliases, Identity, Matches};
+use super::installed::{self, Family};
 use super::lines::{self, Binding, Setting};
 use super::model::PlainPath;
 use crate::Refused;
 use crate::listing::names;
 
 /// The file to begin with, see sudoers(5).
-pub(crate) const MAIN: &str = "/etc/sudoers";
+const MAIN: &str = "/etc/sudoers";
+/// What sudo-rs begins with where it exists, see its README.
+const MAIN_RUST: &str = "/etc/sudoers-rs";
 /// Where this crate writes.
 pub(crate) const DIRECTORY: &str = "/etc/sudoers.d";
 /// What sudo is given as `secure_path` where no sudoers file sets one: the usual one of distributions.
@@ -44,6 +47,20 @@ pub(crate) struct SystemPath {
     pub(crate) unclear: Vec<String>,
 }
 
+/// Returns the file that a family begins with.
+pub(crate) fn main_of(layout: &Layout, family: Family) -> &'static Path {
+    let is_rust = family == Family::Rust && layout.on_disk(MAIN_RUST).exists();
+    Path::new(if is_rust { MAIN_RUST } else { MAIN })
+}
+
+/// Returns the file that the installed sudo begins with. Below another root nothing is run to know: nobody has a file for
+/// sudo-rs without it.
+fn main(layout: &Layout) -> &'static Path {
+    let exists = layout.on_disk(MAIN_RUST).exists();
+    let is_rust = exists && (!layout.root().is_host() || installed::family() == Some(Family::Rust));
+    main_of(layout, if is_rust { Family::Rust } else { Family::C })
+}
+
 /// Returns the `secure_path` that holds for `user` by the files of others; the usual one where none is set.
 pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath, Problem> {
     let identity = Identity::of(layout, user);
@@ -52,7 +69,7 @@ pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath
         identity: &identity,
     };
     let mut all = Vec::new();
-    reader.file(Path::new(MAIN), MAX_DEPTH, &mut all).map_err(Problem::Io)?;
+    reader.file(main(layout), MAX_DEPTH, &mut all).map_err(Problem::Io)?;
     let (found, unclear) = decide(
         &identity,
         &all.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
@@ -101,7 +118,7 @@ pub(crate) fn rules_of_others(layout: &Layout, user: &UserName) -> Result<Vec<(P
         identity: &identity,
     };
     let mut all = Vec::new();
-    reader.file(Path::new(MAIN), MAX_DEPTH, &mut all)?;
+    reader.file(main(layout), MAX_DEPTH, &mut all)?;
     let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
     let (users, _) = aliases(&texts);
     let for_user = |line: &&Logical| {
@@ -126,7 +143,7 @@ pub(crate) fn kept_environment(layout: &Layout, user: &UserName) -> Result<Vec<(
         identity: &identity,
     };
     let mut all = Vec::new();
-    reader.file(Path::new(MAIN), MAX_DEPTH, &mut all)?;
+    reader.file(main(layout), MAX_DEPTH, &mut all)?;
     let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
     let (users, hosts) = aliases(&texts);
     let keeps = |line: &&Logical| {
