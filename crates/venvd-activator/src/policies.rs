@@ -48,6 +48,7 @@ pub(crate) fn follow(layout: &Layout) -> anyhow::Result<()> {
             failed.push(app.name.to_string());
         }
     }
+    failed.extend(sweep(layout));
     if failed.is_empty() {
         return Ok(());
     }
@@ -55,6 +56,31 @@ pub(crate) fn follow(layout: &Layout) -> anyhow::Result<()> {
         "the policies of {} could not be made to follow what is in force at this boot; `venvctl status` shows what is",
         failed.join(", ")
     )
+}
+
+/// Takes away what no definition asks for any more, and returns the apps of which something is left.
+fn sweep(layout: &Layout) -> Vec<String> {
+    let swept = match venvd_policy::sweep(layout) {
+        Ok(swept) => swept,
+        Err(error) => {
+            tracing::error!(
+                "what is left of apps that are not declared any more stays: {}",
+                report(&error)
+            );
+            return Vec::new();
+        }
+    };
+    for path in &swept.changed {
+        tracing::info!("{path:?} is put right: no definition asks for what it said");
+    }
+    for path in &swept.edited {
+        tracing::warn!("{path:?} stays, though no definition asks for it: somebody edited it");
+    }
+    let failed = swept.failed.into_iter().map(|(app, error)| {
+        tracing::error!(venvd_app = %app, "{app}: what is left of its rights stays: {}", report(&error));
+        app.to_string()
+    });
+    failed.collect()
 }
 
 /// Returns the definitions that were accepted last of apps whose files are broken, as the generator goes on with them.
@@ -209,6 +235,15 @@ mod tests {
         let link = layout.on_disk("/etc/venvd/committed/cinder");
         fs::remove_file(&link).unwrap();
         symlink("/srv/cinder", &link).unwrap();
+        follow(&layout).unwrap();
+        assert_eq!(conf(&layout), CONF);
+    }
+
+    #[test]
+    fn what_no_definition_asks_for_any_more_goes() {
+        let (_directory, layout) = host();
+        follow(&layout).unwrap();
+        fs::remove_file(layout.on_disk("/etc/venvd/apps/cinder.toml")).unwrap();
         follow(&layout).unwrap();
         assert_eq!(conf(&layout), CONF);
     }

@@ -1,5 +1,6 @@
 //! policy apply: makes the files as they should be.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -15,6 +16,9 @@ use crate::output;
 #[derive(Debug, Serialize)]
 struct Applied {
     apps: Vec<AppResult>,
+    /// Files of apps that no definition gives rights any more: put right, or left since somebody edited them.
+    swept: Vec<PathBuf>,
+    left: Vec<PathBuf>,
     refused: Vec<Trouble>,
 }
 
@@ -36,7 +40,18 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, edited: Edited, json: 
             Err(failure) => refused.push(Trouble::new(&subject.app.name, failure)),
         }
     }
-    let applied = Applied { apps, refused };
+    let mut swept = venvd_policy::Swept::default();
+    if app.is_none() {
+        swept = venvd_policy::sweep(layout)?;
+        let failed = swept.failed.into_iter();
+        refused.extend(failed.map(|(name, error)| Trouble::new(&name, error.into())));
+    }
+    let applied = Applied {
+        apps,
+        swept: swept.changed,
+        left: swept.edited,
+        refused,
+    };
     output::show(&applied, json, text)?;
     for trouble in applied.refused.iter().filter(|_| !json) {
         output::say(&format!("venvctl: {}: {}", trouble.app, trouble.message));
@@ -69,10 +84,23 @@ fn one(layout: &Layout, name: &AppName, edited: Edited) -> Result<AppResult, Fai
 }
 
 fn text(applied: &Applied) -> String {
-    if applied.apps.is_empty() && applied.refused.is_empty() {
+    let nothing_swept = applied.swept.is_empty() && applied.left.is_empty();
+    if applied.apps.is_empty() && applied.refused.is_empty() && nothing_swept {
         return NO_POLICIES.to_owned();
     }
     let mut text = String::new();
+    for path in &applied.swept {
+        text.push_str(&format!(
+            "{}: put right, since no definition asks for what it said\n",
+            path.display()
+        ));
+    }
+    for path in &applied.left {
+        text.push_str(&format!(
+            "{}: no definition asks for it, but it was edited; remove it\n",
+            path.display()
+        ));
+    }
     for app in &applied.apps {
         let change = if app.changed { "changed" } else { "unchanged" };
         let venv = app.in_force.as_deref().unwrap_or("no venv in force");

@@ -26,7 +26,10 @@ struct AppFindings {
 
 /// Checks policies; the exit status is 1 when something is wrong. Warnings alone are not.
 pub(super) fn run(layout: &Layout, app: Option<&AppName>, json: bool) -> Result<ExitCode, Failure> {
-    let (subjects, broken) = subjects(layout, app)?;
+    let (subjects, mut broken) = subjects(layout, app)?;
+    if app.is_none() {
+        broken.extend(venvd_policy::leftovers(layout)?.iter().map(left_over));
+    }
     let apps: Vec<AppFindings> = subjects
         .iter()
         .map(|subject| AppFindings {
@@ -40,6 +43,12 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, json: bool) -> Result<
     let well = checked.broken.is_empty() && !found.any(|finding| finding.level == Level::Error);
     output::show(&checked, json, text)?;
     Ok(status(well))
+}
+
+/// An app that has rights by files of ours, but by no definition.
+fn left_over(app: &AppName) -> Trouble {
+    let message = "no definition gives it any rights, and some are left; `venvctl policy apply` takes them away";
+    Trouble::new(app, Failure::refused("policy-left-over", message))
 }
 
 fn findings(layout: &Layout, subject: &Subject) -> Vec<Finding> {
