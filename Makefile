@@ -54,14 +54,14 @@ prepare: deb
 
 test: prepare ## all tests, also in machines; as root
 	$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked cargo-nextest
-	VENVD_DEB=$(abspath $(DEB)) VENVD_SYSTEMDS=2 \
+	VENVD_DEB=$(abspath $(DEB)) VENVD_SYSTEMDS=2 VENVD_SUDOS=2 \
 	    $(CARGO) nextest run --workspace --locked --no-fail-fast --config-file tests/nextest.toml
 
 # The seed changes with the day, so that each night sees other units; a failure names its own.
 nightly: prepare ## the long versions of tests: 10,000 units, against each systemd, 10,000 policies, each kill point; UNITS=… POLICIES=… SEED=…
 	VENVD_SYSTEMDS=2 VENVD_RANDOM_UNITS=$(or $(UNITS),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
 	    $(CARGO) test --release --locked -p venvd-unit --test against_systemd
-	VENVD_RANDOM_POLICIES=$(or $(POLICIES),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
+	VENVD_SUDOS=2 VENVD_RANDOM_POLICIES=$(or $(POLICIES),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
 	    $(CARGO) test --release --locked -p venvd-policy --test properties
 	VENVD_KILL_EVERY=1 $(CARGO) test --release --locked -p venvd-policy --test kill
 

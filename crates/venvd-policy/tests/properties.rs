@@ -1,8 +1,10 @@
 //! Whatever a definition holds: what is written parses in each visudo, and means what was meant and nothing else.
 //!
 //! `VENVD_RANDOM_POLICIES` is how many random policies are tried (300), `VENVD_RANDOM_SEED` which ones. The oracle is
-//! `cvtsudoers`; without it, and without a visudo, there is nothing to compare with, and the test says so.
+//! `cvtsudoers`; without it, and without a visudo, there is nothing to compare with, and the test says so and passes, unless
+//! `VENVD_SUDOS` says of how many families (sudo, sudo-rs) there must be a visudo: `make test` does.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -240,6 +242,17 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn what_is_written_is_what_was_meant() {
     let visudos = visudos();
+    let needed = number("VENVD_SUDOS", 0);
+    let is_rust = |visudo: &PathBuf| {
+        let said = Command::new(visudo).arg("--version").output().unwrap().stdout;
+        let said = String::from_utf8(said).unwrap();
+        said.contains("visudo-rs") || said.contains("version 0.")
+    };
+    let families: BTreeSet<bool> = visudos.iter().map(is_rust).collect();
+    assert!(
+        families.len() as u64 >= needed && (needed == 0 || Path::new(ORACLE).exists()),
+        "cvtsudoers, and visudo of {needed} families, are needed, found {visudos:?}; run `make test`, which fetches them"
+    );
     if !Path::new(ORACLE).exists() || visudos.is_empty() {
         eprintln!("SKIPPED: there is no cvtsudoers; install sudo to run this test");
         return;

@@ -260,4 +260,23 @@ mod tests {
         let error = Tree::open(directory.path()).unwrap().entries().unwrap_err();
         assert!(error.to_string().contains("printable"), "{error}");
     }
+
+    #[test]
+    fn opens_a_directory_of_the_host_through_no_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |path: &str| directory.path().join(path);
+        fs::create_dir_all(at("a/b")).unwrap();
+        fs::write(at("a/b/file"), "one").unwrap();
+        symlink("a", at("link")).unwrap();
+        symlink("b", at("a/link")).unwrap();
+        let root = Root::at(directory.path());
+        let open = |path: &str| Tree::open_without_links(&root, Path::new(path));
+        let tree = open("/a/b").unwrap().unwrap();
+        assert_eq!(tree.read(Path::new("file"), 3).unwrap(), b"one");
+        assert_eq!(tree.path(), at("a/b"));
+        assert!(open("/").unwrap().is_some() && open("/a/missing").unwrap().is_none());
+        for bad in ["/link/b", "/a/link", "/a/b/file", "/../etc"] {
+            assert!(open(bad).is_err(), "{bad}");
+        }
+    }
 }
