@@ -13,6 +13,9 @@ RELEASE := $(TARGET)/release
 PACKAGES := venvctl venv-activate venvd-activator
 BINARIES := venvctl venv-activate venvd-generator venvd
 
+# Where venv-activate finds its files for shells; give PREFIX to `build` too, where it is another one.
+export VENVD_SHARE := $(PREFIX)/share/venvd
+
 # What venvctl writes about itself.
 MANUAL := $(TARGET)/manual
 
@@ -70,9 +73,9 @@ demo: prepare ## the main job on a real service in a machine; DEMO_OS=13 for the
 	VENVD_DEB=$(abspath $(DEB)) $(CARGO) run --locked -p venvd-tests --bin demo
 
 # Release builds of both sides, and no other load on the machine, please.
-bench: build ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
+bench: deb ## figures, as a table and in target/bench.json; ONLY=core for one group; as root
 	$(CARGO) build --release --locked -p venvd-tests --bin bench
-	$(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl \
+	VENVD_DEB=$(abspath $(DEB)) $(RELEASE)/bench --output $(TARGET)/bench.json --venvctl $(RELEASE)/venvctl \
 	    --generator $(RELEASE)/venvd-generator $(if $(ONLY),--only $(ONLY))
 
 lint: ## formatting and lints
@@ -105,6 +108,13 @@ install: ## below $(DESTDIR)$(PREFIX)
 	install -D -m 644 $(MANUAL)/completions/venvctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/venvctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(MANUAL)/completions/_venvctl
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d $(MANUAL)/completions/venvctl.fish
+	install -D -m 644 crates/venv-activate/completions/venv-activate.bash \
+	    $(DESTDIR)$(PREFIX)/share/bash-completion/completions/venv-activate
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions crates/venv-activate/completions/_venv-activate
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d \
+	    crates/venv-activate/completions/venv-activate.fish
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/venvd/shell $(addprefix crates/venv-activate/shell/,bashrc config.fish)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/venvd/shell/zsh $(addprefix crates/venv-activate/shell/zsh/,.zshenv .zshrc)
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/venvd/README.md
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/doc/venvd/docs $(wildcard docs/*.md)
 	install -D -m 644 CHANGELOG.md $(DESTDIR)$(PREFIX)/share/doc/venvd/CHANGELOG.md

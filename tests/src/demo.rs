@@ -1,5 +1,6 @@
-//! A small app on a machine: a packaged unit that both the distribution and a venv can run, with sudo rules and a
-//! rootwrap.conf, and two venvs of it. Where tests begin that are about what follows a venv, not about its services.
+//! A small app on a machine: a packaged unit that both the distribution and a venv can run, with sudo rules, a
+//! rootwrap.conf and an exposed command, and two venvs of it. Where tests begin that are about what follows a venv, not
+//! about its services.
 
 use anyhow::Result;
 use serde_json::Value;
@@ -16,6 +17,9 @@ pub const ROOTWRAP: &str = "/etc/demo/rootwrap.conf";
 /// What that is without venvd.
 pub const ROOTWRAP_TEXT: &str =
     "[DEFAULT]\nfilters_path=/etc/demo/rootwrap.d\nexec_dirs=/sbin,/usr/sbin,/bin,/usr/bin\n";
+
+/// The link of the command that everybody can type.
+const LINK: &str = "/usr/local/bin/oslo-rootwrap-daemon";
 
 /// Tests restart it more often than a service should be.
 const PACKAGED: &str = "[Unit]
@@ -44,6 +48,8 @@ commands = [\"oslo-rootwrap /etc/demo/rootwrap.conf *\"]
 config = \"/etc/demo/rootwrap.conf\"
 [health]
 settle = \"1s\"
+[commands]
+expose = [\"oslo-rootwrap-daemon\"]
 ";
 
 /// A machine with the app `demo`, its venvs `demo:a` and `demo:b`, and the first of them in force.
@@ -133,7 +139,8 @@ impl Demo {
         self.machine.user_run("demo", &command).status
     }
 
-    /// Panics unless unit, sudo and rootwrap.conf are those of this venv, and status finds them so.
+    /// Panics unless unit, sudo and rootwrap.conf are those of this venv, its command can be typed, and status finds them
+    /// so.
     ///
     /// # Panics
     /// That is what it is for.
@@ -145,13 +152,14 @@ impl Demo {
         assert!(rules.contains(&format!("{venv}/bin/oslo-rootwrap")), "{rules}");
         let conf = self.machine.ok(&format!("cat {ROOTWRAP}"));
         assert!(conf.contains(&format!("exec_dirs={venv}/bin,/sbin")), "{conf}");
+        assert_eq!(self.machine.ok(&format!("readlink {LINK}")), "/usr/bin/venv-activate");
         let status = self.status();
         assert_eq!(status["in_force"], tag, "{status:#}");
         assert_eq!(status["units"][0]["tag"], tag, "{status:#}");
         assert_eq!(status["units"][0]["files"]["tag"], tag, "{status:#}");
     }
 
-    /// Panics unless unit, sudo and rootwrap.conf are the distribution's.
+    /// Panics unless unit, sudo and rootwrap.conf are the distribution's, and there is no command to type.
     ///
     /// # Panics
     /// That is what it is for.
@@ -163,6 +171,7 @@ impl Demo {
         let rules = self.machine.ok("ls /etc/sudoers.d; sudo -l -U demo");
         assert!(!rules.contains("venvd"), "{rules}");
         assert_eq!(self.machine.ok(&format!("cat {ROOTWRAP}")), ROOTWRAP_TEXT.trim_end());
+        self.machine.ok(&format!("test ! -L {LINK}"));
         let status = self.status();
         assert_eq!(status["in_force"], Value::Null, "{status:#}");
         assert_eq!(status["units"][0]["tag"], Value::Null, "{status:#}");

@@ -23,8 +23,8 @@ pub const CINDER: [&str; 2] = ["cinder-27.0.0", "cinder-28.0.0"];
 /// nova, with what its deployments add, of two point releases of one series: one distribution differs.
 pub const NOVA: [&str; 2] = ["nova-33.0.1", "nova-33.0.2"];
 
-/// The rest of the six services, of the release that goes with the second ones of the others.
-pub const OTHERS: [&str; 3] = ["glance-32.0.0", "keystone-29.1.0", "neutron-28.0.2"];
+/// The rest of the services, of the release that goes with the second ones of the others.
+pub const OTHERS: [&str; 4] = ["glance-32.0.0", "keystone-29.1.0", "manila-22.0.2", "neutron-28.0.2"];
 
 /// oslo.rootwrap in two versions: a handful of distributions, for tests that need a real venv but not a big one.
 pub const ROOTWRAP: [&str; 2] = ["rootwrap-a", "rootwrap-b"];

@@ -15,11 +15,13 @@ use crate::{Os, cache, host, tools::Tools};
 const RECIPE: &str = "1";
 
 /// What a small Debian server has, and what venvd meets on one. No recommends.
-const PACKAGES: [&str; 18] = [
+const PACKAGES: [&str; 22] = [
+    "bash-completion",
     "ca-certificates",
     "curl",
     "dbus",
     "dbus-user-session",
+    "fish",
     "iproute2",
     "less",
     "libpam-systemd",
@@ -32,8 +34,10 @@ const PACKAGES: [&str; 18] = [
     "sudo",
     "systemd",
     "systemd-sysv",
+    "tmux",
     "tzdata",
     "util-linux",
+    "zsh",
 ];
 
 /// Settings of the host's apt that a root is fetched with too: its way through a proxy, and a mirror that is a snapshot.

@@ -39,6 +39,18 @@ fn follows_the_venv_and_respects_an_edit(os: Os) -> Result<()> {
         "a warning alone is no error: {found}"
     );
 
+    // The last rule that matches counts, and this one asks for a password.
+    for (line, reason) in [
+        ("demo ALL=(ALL) ALL", "NOPASSWD"),
+        ("Defaults:demo requiretty", "requiretty"),
+    ] {
+        machine.write("/etc/sudoers.d/zz", format!("{line}\n"), 0o440);
+        assert_ne!(demo.sudo(), 0);
+        let found = policy(&demo, &["check"]);
+        assert!(found.status == 1 && found.stdout.contains(reason), "{found}");
+    }
+    machine.ok("rm /etc/sudoers.d/zz");
+
     // What somebody took away comes back.
     machine.ok(&format!(
         "rm {RULES} && sed -i 's|^exec_dirs=.*|exec_dirs=/usr/bin|' {ROOTWRAP}"

@@ -9,6 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use venvd_app::Layout;
 use venvd_app::links::VenvPath;
 
 use crate::identity::Account;
@@ -150,15 +151,15 @@ pub(crate) fn become_user(variables: &mut Variables, account: &Account) {
     }
 }
 
-/// Puts the venv in front.
-pub(crate) fn enter_venv(variables: &mut Variables, venv: &VenvPath) {
-    let bin = venv.bin();
+/// Puts the venv in front, and takes every other one out of PATH.
+pub(crate) fn enter_venv(layout: &Layout, variables: &mut Variables, venv: &VenvPath) {
     let rest = match variables.get(OsStr::new(PATH)) {
         Some(path) if !path.is_empty() => path.clone(),
         _ => SAFE_PATH.into(),
     };
-    let mut path = bin.clone().into_os_string();
-    for directory in absolute_entries(&rest).filter(|directory| *directory != bin) {
+    let mut path = venv.bin().into_os_string();
+    let in_a_venv = |directory: &PathBuf| layout.venv_directories().iter().any(|all| directory.starts_with(all));
+    for directory in absolute_entries(&rest).filter(|directory| !in_a_venv(directory)) {
         path.push(":");
         path.push(directory);
     }

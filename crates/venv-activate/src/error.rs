@@ -10,6 +10,10 @@ use venvd_app::links::LinkError;
 use venvd_app::search::LoadError;
 use venvd_app::{AppName, Tag, UserName, VenvName};
 use venvd_fs::chain;
+use venvd_unit::UnitId;
+
+use crate::shell::Kind;
+use crate::unit;
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -22,7 +26,7 @@ const NOT_FOUND: u8 = 127;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("{0}\nUsage: venv-activate [--user USER | --as-self] [--cd DIR] APP[:TAG] [--] COMMAND [ARGUMENT]...")]
+    #[error("{0}\nUsage: venv-activate [--user USER | --as-self] [--cd DIR] APP[:TAG] [--] [COMMAND [ARGUMENT]...]")]
     Usage(String),
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -68,7 +72,11 @@ pub(crate) enum Error {
     )]
     AsRoot,
     #[error(
-        "this runs as {user}, and only root can become {user}: `sudo venv-activate {app} …` (or --as-self, as you are)"
+        "root's own shell gets no venv, since nothing in one is run as root; `venv-activate {app}` starts a shell of its user"
+    )]
+    RootsShell { app: AppName },
+    #[error(
+        "this runs as {user}, and only root can become {user}: `sudo -u {user} venv-activate {app} …` (or --as-self, as you are)"
     )]
     NotAllowed { app: AppName, user: UserName },
     #[error("venv-activate must not be installed setuid or setgid; chmod ug-s it")]
@@ -83,12 +91,24 @@ pub(crate) enum Error {
     #[error("after becoming {user}, {what}; nothing was run")]
     NotDropped { user: UserName, what: &'static str },
     #[error(
-        "can't keep the command from typing into root's terminal (no seccomp filter can be loaded); \
-         run it without a terminal: `setsid -w venv-activate … </dev/null 2>&1 | cat`"
+        "can't keep the command from typing into root's terminal (neither a seccomp filter nor a terminal of its own \
+         can be had); run it without a terminal: `setsid -w venv-activate … </dev/null 2>&1 | cat`"
     )]
-    Terminal(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Terminal(#[source] io::Error),
     #[error("can't mark open descriptors close-on-exec; nothing was run")]
     Descriptors(#[source] io::Error),
+    #[error("can't take over what {unit} says")]
+    Unit {
+        unit: UnitId,
+        #[source]
+        source: unit::Problem,
+    },
+    #[error("can't set the limit of {resource}; nothing was run")]
+    Limit {
+        resource: &'static str,
+        #[source]
+        source: nix::Error,
+    },
     #[error("can't go to {directory:?}")]
     Directory {
         directory: PathBuf,
@@ -97,6 +117,27 @@ pub(crate) enum Error {
     },
     #[error("{command:?} is neither in the venv nor in PATH{}", tags_with_it(.tags))]
     NoCommand { command: OsString, tags: Vec<VenvName> },
+    #[error("{venv}, which is in force, has no {}{}", .command.display(), tags_with_it(.tags))]
+    NotInVenv {
+        venv: VenvName,
+        command: OsString,
+        tags: Vec<VenvName>,
+    },
+    #[error(
+        "no app that is on exposes a command {name:?}, and venv-activate was called by that name; `venvctl doctor` shows \
+         links that are not right"
+    )]
+    NotExposed { name: OsString },
+    #[error("can't learn whose command this is; `systemctl restart venvd` writes that anew")]
+    Exposed(#[source] LoadError),
+    #[error("no {kind:?} is among the shells in /etc/shells")]
+    NoShell { kind: Kind },
+    #[error("can't tell the shell to show the venv: {file:?}, a file of venvd's own, can't be used")]
+    ShellFile {
+        file: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{program:?} is there, but is no file that may be executed")]
     NotExecutable { program: PathBuf },
     #[error("can't execute {program:?}")]
@@ -111,12 +152,18 @@ impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => USAGE,
-            Self::NothingInForce { .. } | Self::NoSuchVenv { .. } | Self::NoCommand { .. } => NOT_FOUND,
+            Self::NothingInForce { .. }
+            | Self::NoSuchVenv { .. }
+            | Self::NoCommand { .. }
+            | Self::NotInVenv { .. }
+            | Self::NotExposed { .. }
+            | Self::NoShell { .. } => NOT_FOUND,
             // The file is there when it is the script's interpreter that is missing.
             Self::Exec { program, source } if source.kind() == io::ErrorKind::NotFound && !program.exists() => {
                 NOT_FOUND
             }
             Self::Link(_)
+            | Self::Exposed(_)
             | Self::NoneCanRun { .. }
             | Self::UnsafeVenv { .. }
             | Self::NotExecutable { .. }

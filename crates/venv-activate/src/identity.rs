@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use nix::unistd::{Gid, Uid, User, getegid, geteuid, getgid, getgrouplist, getuid};
-use venvd_app::{Layout, UserName, search};
+use venvd_app::{AppName, Layout, UserName, search};
 
 use crate::args::{Invocation, RunAs};
 use crate::error::Error;
@@ -16,6 +16,24 @@ pub(crate) enum Identity {
     Keep,
     /// As another user, which only root can do.
     Become(Account),
+}
+
+impl Identity {
+    /// Returns the user that the command runs as.
+    pub(crate) fn uid(&self) -> Uid {
+        match self {
+            Self::Keep => getuid(),
+            Self::Become(account) => account.uid,
+        }
+    }
+
+    /// Returns that user's home, as the user database has it.
+    pub(crate) fn home(&self) -> Option<PathBuf> {
+        match self {
+            Self::Keep => Some(User::from_uid(getuid()).ok()??.dir),
+            Self::Become(account) => Some(account.home.clone()),
+        }
+    }
 }
 
 /// A user, with all that a process of it has.
@@ -46,14 +64,14 @@ pub(crate) fn decide(layout: &Layout, invocation: &Invocation) -> Result<Identit
         RunAs::Caller if caller.is_root() => return Err(Error::AsRoot),
         RunAs::Caller => return Ok(Identity::Keep),
         RunAs::User(user) => user.clone(),
-        RunAs::AppUser => user_of(layout, invocation)?,
+        RunAs::AppUser => user_of(layout, &invocation.target.app)?,
     };
     match relation(caller, &look_up(&user)?) {
         Relation::Same => Ok(Identity::Keep),
         Relation::BelowRoot(found) => Ok(Identity::Become(account(user, found)?)),
         Relation::Root => Err(Error::AsRoot),
         Relation::Other => Err(Error::NotAllowed {
-            app: invocation.app.clone(),
+            app: invocation.target.app.clone(),
             user,
         }),
     }
@@ -81,13 +99,16 @@ fn relation(caller: Uid, wanted: &User) -> Relation<'_> {
     }
 }
 
-fn user_of(layout: &Layout, invocation: &Invocation) -> Result<UserName, Error> {
-    let app = &invocation.app;
-    let definition = search::load_app(layout, app).map_err(|source| Error::Definition {
-        app: app.clone(),
-        source,
-    })?;
-    definition.user.ok_or_else(|| Error::NoUser { app: app.clone() })
+fn user_of(layout: &Layout, app: &AppName) -> Result<UserName, Error> {
+    // Where the files are broken, its services go on with what was accepted last, and so do its commands.
+    let definition = search::load_app(layout, app).or_else(|source| match search::load_accepted(layout, app) {
+        Ok(Some(accepted)) => Ok(accepted),
+        Ok(None) | Err(_) => Err(Error::Definition {
+            app: app.clone(),
+            source,
+        }),
+    });
+    definition?.user.ok_or_else(|| Error::NoUser { app: app.clone() })
 }
 
 fn look_up(user: &UserName) -> Result<User, Error> {
@@ -127,6 +148,25 @@ mod tests {
         let mut user = User::from_uid(Uid::from_raw(0)).unwrap().unwrap();
         user.uid = uid.into();
         user
+    }
+
+    #[test]
+    fn a_typo_in_a_definition_takes_no_commands_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(venvd_fs::Root::at(directory.path()));
+        let path = layout.on_disk("/etc/venvd/apps/nova.toml");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::create_dir_all(layout.on_disk("/etc/venvd/committed")).unwrap();
+        let user = || user_of(&layout, &"nova".parse().unwrap());
+        std::fs::write(&path, "user = \"nova\"\n").unwrap();
+        search::accept(&layout, &"nova".parse().unwrap()).unwrap();
+        std::fs::write(&path, "usr = \"nova\"\n").unwrap();
+        assert_eq!(user().unwrap().as_str(), "nova");
+        std::fs::remove_file(layout.accepted_definition(&"nova".parse().unwrap())).unwrap();
+        assert!(
+            venvd_fs::report(&user().unwrap_err()).contains("usr"),
+            "what is wrong is said"
+        );
     }
 
     #[test]

@@ -12,14 +12,14 @@ use venvd_app::in_force::{self, InForce, Why};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, Tag, VenvName};
 
-use crate::args::Invocation;
+use crate::args::Target;
 use crate::environment::absolute_entries;
 use crate::error::Error;
 
 /// Finds the venv, and checks that nobody but root (or the caller) could have put something into its `bin`.
-pub(crate) fn venv(layout: &Layout, invocation: &Invocation) -> Result<VenvPath, Error> {
-    let app = &invocation.app;
-    let venv = match &invocation.tag {
+pub(crate) fn venv(layout: &Layout, target: &Target) -> Result<VenvPath, Error> {
+    let app = &target.app;
+    let venv = match &target.tag {
         None => in_force(layout, app)?,
         Some(tag) => {
             let name = VenvName::new(app.clone(), tag.clone()).map_err(|error| Error::Usage(error.to_string()))?;
@@ -63,8 +63,7 @@ fn in_force(layout: &Layout, app: &AppName) -> Result<VenvPath, Error> {
 }
 
 /// Finds the command's file along `path`, in which the venv comes first. A name with a slash is a file already.
-pub(crate) fn command(layout: &Layout, invocation: &Invocation, path: &OsStr) -> Result<PathBuf, Error> {
-    let name = &invocation.command;
+pub(crate) fn command(layout: &Layout, (app, name): (&AppName, &OsStr), path: &OsStr) -> Result<PathBuf, Error> {
     if name.as_bytes().contains(&b'/') {
         return Ok(name.into());
     }
@@ -85,8 +84,8 @@ pub(crate) fn command(layout: &Layout, invocation: &Invocation, path: &OsStr) ->
     Err(match unusable {
         Some(program) => Error::NotExecutable { program },
         None => Error::NoCommand {
-            command: name.clone(),
-            tags: tags_with(layout, &invocation.app, name),
+            command: name.to_owned(),
+            tags: tags_with(layout, app, name),
         },
     })
 }
@@ -119,7 +118,6 @@ fn tags_with(layout: &Layout, app: &AppName, program: &OsStr) -> Vec<VenvName> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::RunAs;
     use std::env::join_paths;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
@@ -156,7 +154,11 @@ mod tests {
         }
 
         fn venv(&self, tag: Option<&str>) -> Result<PathBuf, Error> {
-            venv(&self.layout(), &invocation(tag, "true")).map(|venv| venv.path())
+            let target = Target {
+                app: "nova".parse().unwrap(),
+                tag: tag.map(|tag| tag.parse().unwrap()),
+            };
+            venv(&self.layout(), &target).map(|venv| venv.path())
         }
 
         fn command(&self, name: &str) -> Result<PathBuf, Error> {
@@ -167,18 +169,8 @@ mod tests {
                 "".into(),
                 on_disk("/usr/bin"),
             ]);
-            command(&self.layout(), &invocation(None, name), &path.unwrap())
-        }
-    }
-
-    fn invocation(tag: Option<&str>, command: &str) -> Invocation {
-        Invocation {
-            app: "nova".parse().unwrap(),
-            tag: tag.map(|tag| tag.parse().unwrap()),
-            run_as: RunAs::Caller,
-            directory: None,
-            command: command.into(),
-            arguments: Vec::new(),
+            let app = "nova".parse().unwrap();
+            command(&self.layout(), (&app, name.as_ref()), &path.unwrap())
         }
     }
 

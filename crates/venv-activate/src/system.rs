@@ -1,8 +1,9 @@
-//! The two system calls that no crate offers in a safe form as needed here. The only module with `unsafe`.
+//! The three system calls that no crate offers in a safe form as needed here. The only module with `unsafe`.
 
 use std::io;
 
 use nix::libc;
+use nix::unistd::ForkResult;
 use seccompiler::sock_filter;
 
 /// Loads a seccomp filter without setting `no_new_privs`, so that sudo still works under it: seccomp(2). Needs
@@ -45,4 +46,11 @@ pub(crate) fn close_on_exec_from(first: libc::c_uint) -> io::Result<()> {
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Makes a second process: fork(2).
+#[expect(unsafe_code, reason = "in a process with several threads it would be wrong")]
+pub(crate) fn fork() -> io::Result<ForkResult> {
+    // SAFETY: this program never starts a thread, so the child finds no lock held by one that is not there.
+    Ok(unsafe { nix::unistd::fork() }?)
 }

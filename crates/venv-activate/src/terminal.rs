@@ -2,11 +2,13 @@
 //!
 //! A process may push characters into the input of its controlling terminal (`TIOCSTI`, and `TIOCLINUX` on a virtual
 //! console, see ioctl_tty(2)); after it ends, root's shell reads them. So before root becomes a service user on a
-//! terminal, these two requests are forbidden by a seccomp filter, which no later exec or sudo takes off.
+//! terminal, these two requests are forbidden by a seccomp filter, which no later exec or sudo takes off. Where it can't
+//! be loaded (in a container without CAP_SYS_ADMIN) the command gets a terminal of its own.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, IsTerminal};
+use std::process::ExitCode;
 
 use nix::libc;
 use seccompiler::{
@@ -14,7 +16,10 @@ use seccompiler::{
 };
 
 use crate::error::Error;
+use crate::identity::Account;
 use crate::system;
+
+mod own;
 
 /// The requests that push input; `TIOCLINUX` has others too, none of them for a service.
 const PUSH_BACK: [u64; 2] = [libc::TIOCSTI, libc::TIOCLINUX];
@@ -29,33 +34,29 @@ const X32_IOCTL: [i64; 2] = [0x4000_0000 + 514, 0x4000_0000 + libc::SYS_ioctl];
 #[cfg(not(target_arch = "x86_64"))]
 const X32_IOCTL: [i64; 0] = [];
 
-/// How the terminal is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Protection {
-    /// By the filter alone.
-    Filter,
-    /// By the filter, which without CAP_SYS_ADMIN can only be had along with `no_new_privs`.
-    NoNewPrivileges,
-}
-
 /// Returns whether the command could get at a terminal: one it is given, or the session's, which anyone can open.
-pub(crate) fn is_within_reach() -> bool {
+fn is_within_reach() -> bool {
     let given = io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal();
     // ENXIO is the one answer that means that there is none: tty(4). In doubt there is one.
     let session_has_none = || File::open("/dev/tty").is_err_and(|error| error.raw_os_error() == Some(libc::ENXIO));
     given || !session_has_none()
 }
 
-/// Forbids this process and all that come from it to push input into a terminal.
-pub(crate) fn forbid_push_back() -> Result<Protection, Error> {
-    let program = program().map_err(|error| Error::Terminal(error.into()))?;
-    match system::load_filter(&program) {
-        Ok(()) => Ok(Protection::Filter),
-        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
-            seccompiler::apply_filter(&program).map_err(|error| Error::Terminal(error.into()))?;
-            Ok(Protection::NoNewPrivileges)
-        }
-        Err(error) => Err(Error::Terminal(error.into())),
+/// Keeps this process, which is about to become somebody else, and all that come from it from pushing input into root's
+/// terminal.
+///
+/// Returns a status to exit with where that took a process of its own, which has ended by then.
+pub(crate) fn protect(account: &Account) -> Result<Option<ExitCode>, Error> {
+    if !is_within_reach() {
+        return Ok(None);
+    }
+    // With no_new_privs a filter could be had without CAP_SYS_ADMIN, but then sudo and so rootwrap would not work.
+    match program()
+        .map_err(io::Error::other)
+        .and_then(|program| system::load_filter(&program))
+    {
+        Ok(()) => Ok(None),
+        Err(_) => own::start(account).map_err(Error::Terminal),
     }
 }
 

@@ -170,12 +170,26 @@ pub(crate) enum Command {
         /// APP:TAG
         #[arg(value_name = "APP:TAG")]
         venv: VenvName,
-        /// End the sudo rights of the venv before first: with the units stopped, before the new ones begin
-        ///
-        /// Else both venvs have rights from before the restart until the old one's processes are gone, at most for
-        /// `policy-grace` of the settings.
-        #[arg(long)]
-        revoke: bool,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Keep an app at the venv that is in force
+    ///
+    /// Every activation of it is refused, also one that a flip of the active link asks for, until `venvctl thaw`. It can
+    /// still be turned on and off.
+    Freeze {
+        /// The app
+        app: AppName,
+        /// Why, for whoever wonders later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+    /// Let a frozen app be activated again
+    ///
+    /// What was asked for meanwhile was refused, and is not asked for any more.
+    Thaw {
+        /// The app
+        app: AppName,
     },
     /// Put the venv back in force that was there before
     ///
@@ -184,9 +198,10 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
-    /// Let units, sudoers and rootwrap of an app follow its venv
+    /// Let units, sudoers, rootwrap and exposed commands of an app follow its venv
     ///
     /// Units that run are restarted in the venv in force, as by an activation; from now on they start there, also at boot.
+    /// Of an app that is on, it makes exposed commands follow a changed definition.
     Enable {
         /// The app
         app: AppName,
@@ -317,6 +332,25 @@ impl FromStr for Target {
             })
         }
     }
+}
+
+/// How a venv is put in force.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct How {
+    /// End the sudo rights of the venv before first: with the units stopped, before the new ones begin
+    ///
+    /// Else both venvs have rights from before the restart until the old one's processes are gone, at most for
+    /// `policy-grace` of the settings.
+    #[arg(long)]
+    pub(crate) revoke: bool,
+    /// Restart nothing: units run on as they do, and change with their next start
+    ///
+    /// Until then both venvs have rights. Nothing is watched, and nothing goes back by itself.
+    #[arg(long, conflicts_with = "revoke")]
+    pub(crate) at_next_restart: bool,
+    /// Try the venv also when it did not run well on this host before
+    #[arg(long)]
+    pub(crate) force: bool,
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use venvd_app::{AppName, Scope, VenvName};
 use venvd_bus::{JobReport, ManagerProxy, job_id};
 use zbus::{OwnedObjectPath, Variant};
 
+use crate::args::How;
 use crate::failure::Failure;
 
 /// How often a job is asked where it is: fast enough for a person, cheap enough for venvd.
@@ -16,7 +17,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What venvd is asked for.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Activate { venv: VenvName, revoke: bool },
+    Activate { venv: VenvName, how: How },
     Rollback(AppName),
     Enable(AppName),
     Disable(AppName),
@@ -100,8 +101,15 @@ pub(crate) async fn bus(scope: Scope) -> zbus::Result<zbus::Connection> {
 
 async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<OwnedObjectPath> {
     match request {
-        Request::Activate { venv, revoke } => {
-            let options = HashMap::from([("revoke", Variant::from(*revoke))]);
+        Request::Activate { venv, how } => {
+            let options = HashMap::from(
+                [
+                    ("revoke", how.revoke),
+                    ("at-next-restart", how.at_next_restart),
+                    ("force", how.force),
+                ]
+                .map(|(option, is_set)| (option, Variant::from(is_set))),
+            );
             manager
                 .activate(venv.app().as_str(), venv.tag().as_str(), options)
                 .await

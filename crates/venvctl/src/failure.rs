@@ -59,6 +59,12 @@ impl From<venvd_app::name::NameError> for Failure {
     }
 }
 
+impl From<venvd_app::exposed::Problem> for Failure {
+    fn from(problem: venvd_app::exposed::Problem) -> Self {
+        Self::refused(venvd_app::exposed::Problem::CODE, explained(&problem))
+    }
+}
+
 impl From<venvd_policy::Error> for Failure {
     fn from(error: venvd_policy::Error) -> Self {
         Self::refused(error.code(), explained(&error))

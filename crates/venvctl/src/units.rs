@@ -1,44 +1,23 @@
 //! The unit files of a host as its systemd has them, with what generators wrote.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use venvd_app::{Layout, Scope};
-use venvd_unit::search_path::SYSTEM_DIRECTORIES;
-use venvd_unit::{UnitFiles, UserDirectories};
+use venvd_unit::{UnitFiles, UserDirectories, search_path};
 
 /// The name of the generator's drop-ins.
 pub(crate) const DROP_IN: &str = "zz-venvd.conf";
 
-/// In front of which directories those of generators come: systemd.unit(5), `lookup_paths_init()`.
-const GENERATED: [(&str, &str); 2] = [
-    ("/etc/systemd/system", "/run/systemd/generator.early"),
-    ("/usr/local/lib/systemd/system", "/run/systemd/generator"),
-];
-
-/// And the one that comes last.
-const GENERATED_LATE: &str = "/run/systemd/generator.late";
-
 /// Reads the directories of units, those of generators among them.
 pub(crate) fn scan(layout: &Layout) -> UnitFiles {
     let directories = match layout.scope() {
-        Scope::System => system_directories(),
+        Scope::System => search_path::directories_with_generated(),
         Scope::User => {
             let generated = layout.root().on_host(&layout.generated());
             UserDirectories::new(|name| std::env::var_os(name)).with_generated(&generated)
         }
     };
     UnitFiles::scan_directories(layout.root().directory(), &directories)
-}
-
-fn system_directories() -> Vec<PathBuf> {
-    let mut directories = Vec::new();
-    for directory in SYSTEM_DIRECTORIES {
-        let before = GENERATED.iter().filter(|(other, _)| *other == directory);
-        directories.extend(before.map(|(_, generated)| PathBuf::from(generated)));
-        directories.push(PathBuf::from(directory));
-    }
-    directories.push(PathBuf::from(GENERATED_LATE));
-    directories
 }
 
 /// Returns whether a generator wrote the host's file.

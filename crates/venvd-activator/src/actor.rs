@@ -16,8 +16,8 @@ use venvd_fs::{IoContext, report};
 use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::log;
-use crate::machine::{Event, Failure, OldRights};
-use crate::request::{Ask, Request};
+use crate::machine::{Event, Failure};
+use crate::request::{Ask, Options, Request};
 use crate::transaction::Transaction;
 use crate::units::Units;
 
@@ -91,9 +91,8 @@ impl<U: Units, A: Announce> Actor<U, A> {
             let request = Request {
                 app,
                 ask: Ask::Follow(target),
-                cause,
                 caller_uid: None,
-                old_rights: OldRights::UntilGone,
+                options: Options::of(cause),
             };
             let id = self.desk.number(&request);
             self.work(id, &request).await;

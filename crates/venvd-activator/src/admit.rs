@@ -10,7 +10,8 @@ use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
 use crate::host::Host;
-use crate::machine::{Admit, Failure};
+use crate::leftovers;
+use crate::machine::{Admit, Failure, When};
 use crate::transaction::Transaction;
 
 impl Host {
@@ -30,17 +31,8 @@ impl Host {
             Admit::Turned => behind(new.chain(old), leaving::read(layout, &app.name)?),
             Admit::InForce | Admit::Leaving if !is_on => Vec::new(),
             Admit::InForce => leaving::admitted(layout, &app.name, self.in_force(&app)?)?,
-            Admit::Leaving => {
-                let in_force = self.in_force(&app)?;
-                let leaving = self.leave(&app, transaction.outgoing.as_ref(), in_force.as_ref())?;
-                // Before the policy: what is cut off between the two is admitted by the policy that is there.
-                leaving::write(layout, &app.name, &leaving)?;
-                behind(in_force.iter(), leaving)
-            }
+            Admit::Leaving => return self.let_leave(&app, transaction),
         };
-        if admit == Admit::New || venvs.is_empty() {
-            leaving::write(layout, &app.name, &[])?;
-        }
         if venvs.is_empty() {
             match venvd_policy::remove(layout, &app) {
                 // It must be possible to turn an app off, whatever became of its rootwrap.conf; said at the end.
@@ -51,6 +43,32 @@ impl Host {
             // Preflight refused what was edited before; what is edited meanwhile must not stop the way back.
             venvd_policy::write(layout, &app, &venvs, Edited::SetAside)?;
         }
+        if admit == Admit::New || venvs.is_empty() {
+            let gone = leaving::read(layout, &app.name)?;
+            leaving::write(layout, &app.name, &[])?;
+            let gone = gone.into_iter().map(|leaving| leaving.venv);
+            leftovers::end_daemons(layout, &gone.chain(transaction.outgoing.clone()).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    /// Admits what is in force, and what was before as long as it has processes.
+    fn let_leave(&self, app: &App, transaction: &Transaction) -> Result<(), Failure> {
+        let layout = self.layout();
+        let Some(in_force) = self.in_force(app)? else {
+            // None can run here any more: the rights went with the one that could.
+            venvd_policy::remove(layout, app)?;
+            return Ok(());
+        };
+        let leaving = self.leave(app, transaction, &in_force)?;
+        // All that may have rights now, so that somebody ends them should the next step fail; then what keeps them.
+        leaving::write(layout, &app.name, &leaving)?;
+        let stay: Vec<Leaving> = look(layout, leaving, leaving::now())
+            .into_iter()
+            .map(|(stays, _)| stays)
+            .collect();
+        venvd_policy::write(layout, app, &leaving::in_order(&in_force, &stay), Edited::SetAside)?;
+        leaving::write(layout, &app.name, &stay)?;
         Ok(())
     }
 
@@ -59,28 +77,26 @@ impl Host {
         Ok(in_force::of_links(self.layout(), &app.name)?.venv)
     }
 
-    /// Returns the venvs whose rights still last when another is in force: those that left earlier and `outgoing`, as
-    /// far as processes run them.
-    fn leave(
-        &self,
-        app: &App,
-        outgoing: Option<&VenvPath>,
-        in_force: Option<&VenvPath>,
-    ) -> Result<Vec<Leaving>, Failure> {
+    /// Returns the venvs that had rights until now, and when those end at the latest. Units that nobody restarts need theirs
+    /// for as long as they run.
+    fn leave(&self, app: &App, transaction: &Transaction, in_force: &VenvPath) -> Result<Vec<Leaving>, Failure> {
         let layout = self.layout();
         if !has_rights(app) {
             return Ok(Vec::new());
         }
-        let (now, grace) = (leaving::now(), search::load_settings(layout)?.policy_grace);
+        let outgoing = transaction.outgoing.as_ref();
+        let until = match transaction.case.restart {
+            When::Now => leaving::now() + search::load_settings(layout)?.policy_grace,
+            When::Later => leaving::UNTIL_RESTARTED,
+        };
         let mut venvs = leaving::read(layout, &app.name)?;
         venvs.retain(|leaving| Some(&leaving.venv) != outgoing);
         venvs.extend(outgoing.map(|venv| Leaving {
             venv: venv.clone(),
-            until: now + grace,
+            until,
         }));
-        venvs.retain(|leaving| Some(&leaving.venv) != in_force);
-        let looked = look(layout, venvs, now);
-        Ok(looked.into_iter().map(|(leaving, _)| leaving).collect())
+        venvs.retain(|leaving| leaving.venv != *in_force);
+        Ok(venvs)
     }
 }
 
@@ -103,11 +119,11 @@ fn behind<'a>(front: impl Iterator<Item = &'a VenvPath>, leaving: Vec<Leaving>) 
     venvs
 }
 
-/// Returns those of the venvs whose time is not over and that processes of the app's units still run, with these.
+/// Returns those of the venvs whose time is not over and that processes of the app's units still run, with these. Daemons
+/// of root's that are left of the others end.
 ///
 /// Where processes can't be looked at, their time alone decides.
 pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<Running> {
-    let venvs: Vec<Leaving> = venvs.into_iter().filter(|leaving| now < leaving.until).collect();
     if venvs.is_empty() {
         return Vec::new();
     }
@@ -119,14 +135,22 @@ pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<R
                 "it is not known who still runs what was in force before: {}",
                 report(&error)
             );
-            return venvs.into_iter().map(|leaving| (leaving, Vec::new())).collect();
+            let in_time = venvs.into_iter().filter(|leaving| now < leaving.until);
+            return in_time.map(|leaving| (leaving, Vec::new())).collect();
         }
     };
-    let with_processes = venvs.into_iter().map(|leaving| {
-        let processes: Vec<Use> = usage.members_of(&leaving.venv).cloned().collect();
-        (leaving, processes)
-    });
-    with_processes.filter(|(_, processes)| !processes.is_empty()).collect()
+    let mut stay = Vec::new();
+    for leaving in venvs {
+        let members = usage.members_of(&leaving.venv).cloned();
+        let (daemons, others): (Vec<Use>, Vec<Use>) = members.partition(|one| leftovers::is_daemon(one.pid));
+        if now < leaving.until && !others.is_empty() {
+            stay.push((leaving, others));
+        } else {
+            // Whom they served is gone, or has no rights any more.
+            daemons.iter().for_each(|daemon| leftovers::end(daemon.pid));
+        }
+    }
+    stay
 }
 
 #[cfg(test)]

@@ -57,6 +57,11 @@ impl Commands {
         Self { hooks, ..self }
     }
 
+    /// Returns whether some of them make no sense where units run on as they do.
+    pub(crate) fn needs_restart(&self) -> bool {
+        !(self.hooks.while_stopped.is_empty() && self.hooks.after_start.is_empty())
+    }
+
     /// Returns what the course of a transaction depends on.
     pub(crate) fn summary(&self) -> machine::Commands {
         machine::Commands {

@@ -92,8 +92,7 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::OldRights;
-    use crate::request::Ask;
+    use crate::request::{Ask, Options};
     use crate::transaction::tests::example;
     use venvd_app::Layout;
     use venvd_bus::{Cause, Outcome, Stage};
@@ -108,9 +107,8 @@ mod tests {
         let request = Request {
             app: "nova".parse().unwrap(),
             ask: Ask::Rollback,
-            cause: Cause::Rollback,
             caller_uid: Some(0),
-            old_rights: OldRights::UntilGone,
+            options: Options::of(Cause::Rollback),
         };
         assert_eq!(desk.submit(request.clone()), Some(42));
         assert_eq!(requests.try_recv().unwrap(), (42, request.clone()));

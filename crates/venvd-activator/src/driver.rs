@@ -6,8 +6,9 @@ use tokio::time::Instant;
 use venvd_bus::Code;
 use venvd_fs::report;
 
+use crate::exposed;
 use crate::host::Host;
-use crate::machine::{Effect, Event, Failure, Phase, step};
+use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
 use crate::transaction::{Journal, Transaction, now};
 use crate::units::{Units, summary};
 
@@ -51,6 +52,9 @@ impl<U: Units> Driver<U> {
                     );
                 }
                 if transaction.state.outcome().is_some() {
+                    if let Err(failure) = self.host.judge(transaction) {
+                        tracing::warn!("how {} did is not remembered: {}", transaction.app, failure.message);
+                    }
                     return;
                 }
                 // The timer was early by less than it can tell.
@@ -107,7 +111,11 @@ impl<U: Units> Driver<U> {
             Effect::ClearPending => host.clear_pending(&transaction.app)?,
             Effect::WritePolicies(admit) => {
                 self.blocking(transaction, move |host, transaction| {
-                    host.write_policies(transaction, admit)
+                    let written = host.write_policies(transaction, admit);
+                    if matches!(admit, Admit::InForce | Admit::Leaving) {
+                        exposed::follow(host.layout());
+                    }
+                    written
                 })
                 .await?;
             }

@@ -5,11 +5,14 @@ use std::io;
 use std::path::PathBuf;
 
 use venvd_app::cmdline::Switch;
+use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
 use venvd_app::{App, AppName, Layout, ProgramName, Record, interpreter};
-use venvd_bus::{Code, Kind};
+use venvd_bus::{Code, Kind, Outcome};
+use venvd_core::brake;
+use venvd_core::note::Note;
 use venvd_core::preflight::{self, PreflightError};
 use venvd_fs::{atomic, report};
 use venvd_policy::Edited;
@@ -45,9 +48,21 @@ impl From<PreflightError> for Failure {
     }
 }
 
+impl From<venvd_core::Error> for Failure {
+    fn from(error: venvd_core::Error) -> Self {
+        Self::new(error.code(), report(&error))
+    }
+}
+
 impl From<venvd_policy::Error> for Failure {
     fn from(error: venvd_policy::Error) -> Self {
         Self::new(error.code(), report(&error))
+    }
+}
+
+impl From<exposed::Problem> for Failure {
+    fn from(problem: exposed::Problem) -> Self {
+        Self::new(exposed::Problem::CODE, report(&problem))
     }
 }
 
@@ -125,9 +140,52 @@ impl Host {
         }
         let Some(to) = &transaction.to else { return Ok(()) };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
+        if !case.same {
+            self.check_brakes(transaction, to)?;
+        }
         preflight::check(&self.layout, to, &needed)?;
         if self.layout.has_policies() && (case.enabled || case.kind == Kind::Enable) {
             venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
+            exposed::check(&self.layout, &app)?;
+        }
+        Ok(())
+    }
+
+    /// Refuses what an administrator has stopped, or what failed on this host before.
+    fn check_brakes(&self, transaction: &Transaction, to: &VenvPath) -> Result<(), Failure> {
+        let app = &transaction.app;
+        if transaction.case.kind == Kind::Activate
+            && let Some(note) = brake::frozen(&self.layout, app)?
+        {
+            return Err(Failure::new(
+                Code::FROZEN,
+                format!("{app} is frozen{note}; `venvctl thaw {app}` lets it be activated again"),
+            ));
+        }
+        if !transaction.force
+            && let Some(note) = brake::known_bad(&self.layout, to.name())?
+        {
+            let venv = to.name();
+            return Err(Failure::new(
+                Code::KNOWN_BAD,
+                format!("{venv} did not run well on this host{note}; `venvctl activate --force {venv}` tries it again"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Remembers how the venv did that was asked for, so that no flip tries a bad one again.
+    pub(crate) fn judge(&self, transaction: &Transaction) -> Result<(), Failure> {
+        let Some(to) = &transaction.to else { return Ok(()) };
+        if let Some(failure) = transaction.state.condemns() {
+            let note = Note {
+                reason: Some(failure.message.clone()),
+                by: None,
+                since: transaction.ended,
+            };
+            brake::condemn(&self.layout, to.name(), &note)?;
+        } else if transaction.state.outcome() == Some(Outcome::Done) {
+            brake::acquit(&self.layout, to.name())?;
         }
         Ok(())
     }

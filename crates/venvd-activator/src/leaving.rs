@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use venvd_app::{AppName, Layout};
 use venvd_fs::lock::Lock;
+use venvd_fs::report;
 use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
@@ -23,6 +24,9 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// How often it is asked whether processes have ended.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// When nothing ends for this long, it is looked all the same.
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// What to wait for before the next look.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -68,7 +72,8 @@ impl Wait {
     }
 
     fn for_these(&mut self, (leaving, processes): &Running) {
-        self.until_at_most(leaving.until);
+        // Some wait for a restart that nobody has announced: a timer has no such time.
+        self.until_at_most(leaving.until.min(leaving::now() + DAY));
         self.processes.extend(processes.iter().map(|process| process.pid));
     }
 }
@@ -78,7 +83,7 @@ fn round(host: &Host) -> Wait {
     let apps = match leaving::apps(host.layout()) {
         Ok(apps) => apps,
         Err(error) => {
-            tracing::error!("nobody's rights are ended: {}", venvd_fs::report(&error));
+            tracing::error!("nobody's rights are ended: {}", report(&error));
             return Wait::at_the_latest(AGAIN);
         }
     };
@@ -121,9 +126,15 @@ fn one(host: &Host, name: &AppName) -> Result<Option<Vec<Running>>, Failure> {
     let still = look(layout, before.clone(), now);
     let stay: Vec<Leaving> = still.iter().map(|(leaving, _)| leaving.clone()).collect();
     if stay != before {
-        let venvs = stay.iter().map(|leaving| leaving.venv.clone());
-        let admitted: Vec<_> = std::iter::once(in_force).chain(venvs).collect();
-        venvd_policy::write(layout, &app, &admitted, Edited::SetAside)?;
+        match venvd_policy::write(layout, &app, &leaving::in_order(&in_force, &stay), Edited::Refuse) {
+            // Whoever edited it has seen what it said, and answers for it now.
+            Err(error @ venvd_policy::Error::Edited { .. }) => {
+                tracing::warn!(venvd_app = %name, "{name}: earlier rights stay as they were edited: {}", report(&error));
+                leaving::write(layout, name, &[])?;
+                return Ok(Some(Vec::new()));
+            }
+            result => drop(result?),
+        }
         leaving::write(layout, name, &stay)?;
         for gone in before.iter().filter(|leaving| !stay.contains(leaving)) {
             let why = if gone.until <= now {

@@ -42,6 +42,9 @@ pub struct Case {
     /// What becomes of the rights of the venv before.
     #[serde(default)]
     pub old_rights: OldRights,
+    /// When units change to the other venv.
+    #[serde(default)]
+    pub restart: When,
     /// Which commands the definition has.
     #[serde(default)]
     pub commands: Commands,
@@ -84,6 +87,17 @@ pub enum OldRights {
     UntilGone,
     /// They end before the new ones begin, with the units stopped: `--revoke`.
     Revoked,
+}
+
+/// When units change to the venv that is asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum When {
+    /// In the transaction.
+    #[default]
+    Now,
+    /// When somebody restarts them: `--at-next-restart`.
+    Later,
 }
 
 /// One of the two sides of a transaction.
@@ -268,6 +282,11 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
         }
         (Phase::Forward(effect), Event::Done) => state.forward(case, Some(effect), now),
         (Phase::Forward(effect), Event::Captured(captured)) => {
+            let captured = match case.restart {
+                When::Now => captured,
+                // They run, but that is no concern of this transaction.
+                When::Later => Captured::Nothing,
+            };
             State { captured, ..state }.forward(case, Some(effect), now)
         }
         (Phase::Forward(effect), Event::DoneForGood) => {
@@ -326,6 +345,15 @@ impl State {
     #[must_use]
     pub fn failures(&self) -> (Option<&Failure>, Option<&Failure>) {
         (self.failure.as_ref(), self.stuck.as_ref())
+    }
+
+    /// Returns why the venv that was asked for is not to be tried again unasked: it did not run well. A fault on the way
+    /// there, or an interruption, says nothing about the venv.
+    #[must_use]
+    pub fn condemns(&self) -> Option<&Failure> {
+        let at_units = self.failed_at.is_some_and(course::judges_the_venv);
+        let is_fault = |failure: &&Failure| ![Code::INTERRUPTED, Code::INTERNAL].contains(&failure.code.as_str());
+        self.failure.as_ref().filter(|_| at_units).filter(is_fault)
     }
 
     /// Returns whether a one-way hook has done its work, so that the way leads on and not back.

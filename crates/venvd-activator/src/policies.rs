@@ -17,6 +17,8 @@ use venvd_app::{App, AppName, Layout};
 use venvd_fs::report;
 use venvd_policy::{Edited, leaving};
 
+use crate::exposed;
+
 /// Lets the policies of all apps follow what is in force.
 ///
 /// # Errors
@@ -25,6 +27,7 @@ pub(crate) fn follow(layout: &Layout) -> anyhow::Result<()> {
     if !layout.has_policies() {
         return Ok(());
     }
+    exposed::follow(layout);
     let Declared {
         settings, apps, broken, ..
     } = search::load(layout);

@@ -11,7 +11,7 @@ use venvd_fs::report;
 
 use crate::commands::Commands;
 use crate::host::{Host, On, what_runs};
-use crate::machine::{Case, Failure, OldRights, Rollback, State};
+use crate::machine::{Case, Failure, OldRights, Rollback, State, When};
 use crate::transaction::{Transaction, boot_id, now};
 
 /// What was asked for, by whom.
@@ -19,9 +19,30 @@ use crate::transaction::{Transaction, boot_id, now};
 pub(crate) struct Request {
     pub(crate) app: AppName,
     pub(crate) ask: Ask,
-    pub(crate) cause: Cause,
     pub(crate) caller_uid: Option<u32>,
+    pub(crate) options: Options,
+}
+
+/// How it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) cause: Cause,
     pub(crate) old_rights: OldRights,
+    pub(crate) restart: When,
+    /// Whether a venv may be tried that did not run well before.
+    pub(crate) force: bool,
+}
+
+impl Options {
+    /// Returns the usual ones.
+    pub(crate) fn of(cause: Cause) -> Self {
+        Self {
+            cause,
+            old_rights: OldRights::UntilGone,
+            restart: When::Now,
+            force: false,
+        }
+    }
 }
 
 /// What was asked for.
@@ -59,7 +80,7 @@ impl Request {
                 Ask::Activate(tag) => Some(tag.clone()),
                 _ => None,
             },
-            cause: self.cause,
+            cause: self.options.cause,
             caller_uid: self.caller_uid,
             state: Stage::Queued,
             result: None,
@@ -106,6 +127,12 @@ impl Request {
             Ask::Rollback => commands.without_hooks(),
             _ => commands,
         };
+        if self.options.restart == When::Later && commands.needs_restart() {
+            object(Failure::new(
+                Code::NEEDS_RESTART,
+                "hooks that run while the units are stopped, or after their start, need the restart: leave --at-next-restart out",
+            ));
+        }
         let switch = host.switch(&self.app).unwrap_or_else(|failure| {
             object(failure);
             None
@@ -123,15 +150,17 @@ impl Request {
                 Rollback::Never
             },
             timeout: health.timeout.max(Duration::from_millis(1)),
-            old_rights: self.old_rights,
+            old_rights: self.options.old_rights,
+            restart: self.options.restart,
             commands: commands.summary(),
         };
         let transaction = Transaction {
             id,
             boot: boot_id(host.layout()),
             app: self.app.clone(),
-            cause: self.cause,
+            cause: self.options.cause,
             caller_uid: self.caller_uid,
+            force: self.options.force,
             case,
             state: State::default(),
             // Of an app that is off no unit needs any rights.
@@ -208,9 +237,8 @@ mod tests {
         Request {
             app: "nova".parse().unwrap(),
             ask,
-            cause: Cause::Dbus,
             caller_uid: Some(0),
-            old_rights: OldRights::UntilGone,
+            options: Options::of(Cause::Dbus),
         }
     }
 

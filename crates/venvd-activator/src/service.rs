@@ -20,8 +20,8 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 
 use crate::actor::Announce;
 use crate::desk::Desk;
-use crate::machine::OldRights;
-use crate::request::{Ask, Request};
+use crate::machine::{OldRights, When};
+use crate::request::{Ask, Options, Request};
 
 /// The object at `/org/venvd1`.
 #[derive(Debug)]
@@ -57,9 +57,8 @@ impl Manager {
         let request = Request {
             app: app.parse::<AppName>().map_err(invalid)?,
             ask,
-            cause: options.cause,
             caller_uid: Some(caller_uid),
-            old_rights: options.old_rights,
+            options,
         };
         let id = self
             .desk
@@ -82,8 +81,9 @@ impl Manager {
 // The comments on methods are part of the introspection data.
 #[interface(name = "org.venvd1.Manager")]
 impl Manager {
-    /// Asks for the venv `app:tag` to be in force. Options: `cause` (string), `dbus` or `apply`; `revoke` (boolean),
-    /// whether the rights of the venv before end first, with its units stopped.
+    /// Asks for the venv `app:tag` to be in force. Options: `cause` (string), `dbus` or `apply`; and booleans: `revoke`,
+    /// whether the rights of the venv before end first, with its units stopped; `at-next-restart`, whether units run on
+    /// as they do until somebody restarts them; `force`, whether a venv may be tried that failed before.
     #[zbus(out_args("job"))]
     async fn activate(
         &self,
@@ -93,7 +93,7 @@ impl Manager {
         options: HashMap<String, OwnedVariant>,
     ) -> fdo::Result<OwnedObjectPath> {
         let tag = tag.parse::<Tag>().map_err(invalid)?;
-        let options = Options::parse(&options)?;
+        let options = options_of(&options)?;
         self.submit(&header, (app, Ask::Activate(tag), options)).await
     }
 
@@ -169,40 +169,29 @@ impl Announce for Bus {
     }
 }
 
-/// How something is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Options {
-    cause: Cause,
-    old_rights: OldRights,
-}
-
-impl Options {
-    fn of(cause: Cause) -> Self {
-        Self {
-            cause,
-            old_rights: OldRights::UntilGone,
+fn options_of(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Options> {
+    let mut parsed = Options::of(Cause::Dbus);
+    for (option, value) in options {
+        let is_set = || bool::try_from(&**value).map_err(|_| invalid(format!("the option {option} is a boolean")));
+        match option.as_str() {
+            "cause" => match <&str>::try_from(&**value) {
+                Ok("dbus") => parsed.cause = Cause::Dbus,
+                Ok("apply") => parsed.cause = Cause::Apply,
+                _ => return Err(invalid("the option cause is \"dbus\" or \"apply\"")),
+            },
+            "revoke" if is_set()? => parsed.old_rights = OldRights::Revoked,
+            "at-next-restart" if is_set()? => parsed.restart = When::Later,
+            "force" => parsed.force = is_set()?,
+            "revoke" | "at-next-restart" => {}
+            _ => return Err(invalid(format!("there is no option {option:?}"))),
         }
     }
-
-    fn parse(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Self> {
-        let mut parsed = Self::of(Cause::Dbus);
-        for (option, value) in options {
-            match option.as_str() {
-                "cause" => match <&str>::try_from(&**value) {
-                    Ok("dbus") => parsed.cause = Cause::Dbus,
-                    Ok("apply") => parsed.cause = Cause::Apply,
-                    _ => return Err(invalid("the option cause is \"dbus\" or \"apply\"")),
-                },
-                "revoke" => match bool::try_from(&**value) {
-                    Ok(true) => parsed.old_rights = OldRights::Revoked,
-                    Ok(false) => parsed.old_rights = OldRights::UntilGone,
-                    Err(_) => return Err(invalid("the option revoke is a boolean")),
-                },
-                _ => return Err(invalid(format!("there is no option {option:?}"))),
-            }
-        }
-        Ok(parsed)
+    if parsed.old_rights == OldRights::Revoked && parsed.restart == When::Later {
+        return Err(invalid(
+            "what is not restarted needs its rights: not both revoke and at-next-restart",
+        ));
     }
+    Ok(parsed)
 }
 
 fn invalid(error: impl ToString) -> fdo::Error {
@@ -217,7 +206,7 @@ mod tests {
     #[test]
     fn options_are_known_or_refused() {
         let options = |key: &str, value: Variant<'_>| HashMap::from([(key.to_owned(), value.try_to_owned().unwrap())]);
-        let parse = Options::parse;
+        let parse = options_of;
         assert_eq!(parse(&HashMap::new()).unwrap(), Options::of(Cause::Dbus));
         assert_eq!(
             parse(&options("cause", "apply".into())).unwrap(),
@@ -225,11 +214,21 @@ mod tests {
         );
         let revoked = parse(&options("revoke", true.into())).unwrap();
         assert_eq!(revoked.old_rights, OldRights::Revoked);
+        let later = parse(&options("at-next-restart", true.into())).unwrap();
+        assert_eq!((later.restart, later.force), (When::Later, false));
+        assert!(parse(&options("force", true.into())).unwrap().force);
+        assert_eq!(
+            parse(&options("revoke", false.into())).unwrap(),
+            Options::of(Cause::Dbus)
+        );
+        let both = [options("revoke", true.into()), options("at-next-restart", true.into())];
+        assert!(parse(&both.into_iter().flatten().collect()).is_err());
         for bad in [
             options("revoke", "yes".into()),
             options("cause", "boot".into()),
             options("cause", 1u32.into()),
-            options("force", true.into()),
+            options("force", "yes".into()),
+            options("hurry", true.into()),
         ] {
             assert!(matches!(parse(&bad), Err(fdo::Error::InvalidArgs(_))), "{bad:?}");
         }

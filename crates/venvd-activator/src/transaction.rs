@@ -31,6 +31,9 @@ pub struct Transaction {
     pub cause: Cause,
     /// Who asked, where that is known.
     pub caller_uid: Option<u32>,
+    /// Whether a venv may be tried that did not run well before.
+    #[serde(default)]
+    pub force: bool,
     /// What its course depends on.
     pub case: Case,
     /// Where it is.
@@ -328,7 +331,7 @@ mod venv_path {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::machine::{Event, Failure, OldRights, Rollback, step};
+    use crate::machine::{Event, Failure, OldRights, Rollback, When, step};
     use venvd_bus::Code;
     use venvd_fs::Root;
 
@@ -339,6 +342,7 @@ pub(crate) mod tests {
             app: "nova".parse().unwrap(),
             cause: Cause::Link,
             caller_uid: None,
+            force: false,
             case: Case {
                 kind: Kind::Activate,
                 enabled: true,
@@ -349,6 +353,7 @@ pub(crate) mod tests {
                 rollback: Rollback::Automatic,
                 timeout: Duration::from_secs(120),
                 old_rights: OldRights::UntilGone,
+                restart: When::Now,
                 commands: crate::machine::Commands::default(),
             },
             state: State::default(),

@@ -12,6 +12,7 @@ mod unit;
 pub use hooks::{CommandLine, Hook, HookStage, Hooks};
 use unit::RawUnit;
 
+use crate::exposed;
 use crate::later::Later;
 use crate::name::{AppName, ProgramName, Tag, UnitName, UserName};
 use crate::scope::Scope;
@@ -45,9 +46,30 @@ pub struct App {
     pub hooks: Hooks,
     /// When it counts as healthy.
     pub health: Health,
+    /// The programs of its venv that everybody can type, see [`crate::exposed`].
+    pub expose: Vec<ProgramName>,
 }
 
 impl App {
+    /// Returns what an app is that nobody declares: it is off, and has nothing.
+    #[must_use]
+    pub fn undeclared(name: AppName) -> Self {
+        Self {
+            name,
+            source: PathBuf::new(),
+            description: None,
+            enabled: false,
+            user: None,
+            build: Build::default(),
+            units: BTreeMap::new(),
+            sudo: Sudo::default(),
+            rootwrap: None,
+            hooks: Hooks::default(),
+            health: Health::default(),
+            expose: Vec::new(),
+        }
+    }
+
     /// Returns the programs that a venv must have, as far as the definition alone tells.
     ///
     /// A unit that is spliced by its main program's name needs a look at the unit file to know more.
@@ -79,7 +101,7 @@ fn bare_program(exec: &str) -> Option<ProgramName> {
 }
 
 /// How venvs of an app are built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Build {
     /// Requirements with hashes, or a pylock.toml.
     pub lock: Option<AbsolutePath>,
@@ -194,6 +216,8 @@ pub struct Sudo {
     /// Commands that can't be pinned: they make the user root.
     #[serde(rename = "unsafe")]
     pub unsafe_commands: Vec<UnsafeCommand>,
+    /// Programs of the venv that may stand in front of the system's; with `[rootwrap]` they may be named there as well.
+    pub shadow: Vec<ProgramName>,
 }
 
 impl Sudo {
@@ -316,7 +340,7 @@ struct RawHealth {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct RawCommands {
-    expose: Vec<Later<ProgramName>>,
+    expose: Vec<ProgramName>,
 }
 
 /// A contradiction between keys, and the path of the key to point at.
@@ -363,9 +387,16 @@ impl RawApp {
                 commands: self.health.commands,
                 rollback: self.health.rollback.unwrap_or(defaults.rollback),
             },
+            expose: sorted(self.commands.expose),
         };
         if app.user.is_none() && !app.sudo.is_empty() {
             return contradiction(&["sudo"], "sudo commands need `user`, whose rules they are");
+        }
+        if app.expose.iter().any(|name| name.as_str() == exposed::PROGRAM) {
+            return contradiction(
+                &["commands", "expose"],
+                "venv-activate is what exposed commands lead to: take it out",
+            );
         }
         if app.health.timeout <= app.health.settle {
             return contradiction(&["health"], "`timeout` must be longer than `settle`");
@@ -408,6 +439,12 @@ impl App {
             return contradiction(
                 &["rootwrap"],
                 "rootwrap.conf is the administrator's: no app of a user changes it",
+            );
+        }
+        if !self.expose.is_empty() {
+            return contradiction(
+                &["commands", "expose"],
+                "what everybody can type is the administrator's to say: no app of a user exposes commands",
             );
         }
         for (name, unit) in &self.units {

@@ -151,6 +151,12 @@ impl Layout {
         self.config(format!("committed/{app}.toml"))
     }
 
+    /// Returns the table of exposed commands.
+    #[must_use]
+    pub fn exposed_commands(&self) -> PathBuf {
+        self.config("commands.json")
+    }
+
     /// Returns the marker of an open activation.
     #[must_use]
     pub fn pending(&self, app: &AppName) -> PathBuf {
@@ -211,6 +217,18 @@ impl Layout {
         self.held_venvs().join(name.relative())
     }
 
+    /// Returns the file that says that an app is to stay as it is, and why.
+    #[must_use]
+    pub fn frozen(&self, app: &AppName) -> PathBuf {
+        self.config(format!("frozen/{app}"))
+    }
+
+    /// Returns the file that says that a venv did not run well on this host.
+    #[must_use]
+    pub fn known_bad(&self, name: &VenvName) -> PathBuf {
+        self.data("known-bad").join(name.relative())
+    }
+
     /// Returns the directory of activations' journals.
     #[must_use]
     pub fn transactions(&self) -> PathBuf {
@@ -245,6 +263,18 @@ impl Layout {
     #[must_use]
     pub fn builder_lock(&self, uid: u32) -> PathBuf {
         self.runtime(format!("_builder-{uid}.lock"))
+    }
+
+    /// Returns the file that says which `rootwrap.conf` files have venvs of an app in them.
+    #[must_use]
+    pub fn edited_rootwrap_confs(&self, app: &AppName) -> PathBuf {
+        self.rootwrap().join(format!("{app}.edited"))
+    }
+
+    /// Returns the directory of what is known of rootwrap, and of its copies.
+    #[must_use]
+    pub fn rootwrap(&self) -> PathBuf {
+        self.config("rootwrap")
     }
 
     /// Returns the app's sudoers file.

@@ -5,12 +5,14 @@
 
 pub mod cmdline;
 pub mod definition;
+pub mod exposed;
 pub mod in_force;
 pub mod interpreter;
 mod later;
 pub mod layout;
 pub mod links;
 pub mod name;
+pub mod parallel;
 pub mod record;
 pub mod scope;
 pub mod search;

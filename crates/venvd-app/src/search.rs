@@ -13,7 +13,12 @@ use venvd_fs::{IoContext, atomic, chain};
 use crate::definition::{App, RawApp};
 use crate::layout::Layout;
 use crate::name::AppName;
+use crate::parallel;
+use crate::scope::Scope;
 use crate::settings::{RawSettings, Settings};
+
+/// How many definitions make a batch for [`parallel::map`].
+const BATCH: usize = 5;
 
 /// All that is declared on a host, and what is wrong with the rest.
 #[derive(Debug, Default)]
@@ -68,15 +73,20 @@ pub fn load(layout: &Layout) -> Declared {
             return declared;
         }
     };
-    for (stem, path) in files {
-        match stem.parse::<AppName>() {
-            Ok(app) => match read_app(layout, &app, &path) {
-                Ok((definition, _)) => drop(declared.apps.insert(app, definition)),
-                Err(error) => drop(declared.broken.insert(app, error)),
-            },
-            Err(error) => declared
-                .problems
-                .push(Diagnostic::of_file(&path, error.to_string()).into()),
+    let files: Vec<_> = files.into_iter().collect();
+    let read = |(stem, path): &(String, PathBuf)| {
+        let app = stem
+            .parse::<AppName>()
+            .map_err(|error| Diagnostic::of_file(path, error.to_string()))?;
+        let definition = read_app(layout, &app, path).map(|(definition, _)| definition);
+        Ok::<_, Diagnostic>((app, definition))
+    };
+    let read_all = |files: &[_]| files.iter().map(read).collect::<Vec<_>>();
+    for result in parallel::map(&files, BATCH, read_all).into_iter().flatten() {
+        match result {
+            Ok((app, Ok(definition))) => drop(declared.apps.insert(app, definition)),
+            Ok((app, Err(error))) => drop(declared.broken.insert(app, error)),
+            Err(error) => declared.problems.push(error.into()),
         }
     }
     declared
@@ -105,7 +115,13 @@ fn unknown(layout: &Layout, app: &AppName) -> LoadError {
 /// # Errors
 /// When a file of theirs is broken.
 pub fn load_settings(layout: &Layout) -> Result<Settings, LoadError> {
-    let (raw, _) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &layout.settings())?;
+    let main = layout.settings();
+    let (raw, texts) = read_merged::<RawSettings>(layout, &settings_files(layout)?, &main)?;
+    if raw.commands_directory.is_some() && layout.scope() == Scope::User {
+        let key = ["commands-directory".to_owned()];
+        let message = "no app of a user exposes commands: take it out";
+        return Err(point_at(&texts, &main, &key, message).into());
+    }
     Ok(raw.into())
 }
 
@@ -316,7 +332,7 @@ fn parse<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, LoadError> {
     toml::from_str(text).map_err(|error| Diagnostic::at(path, text, error.span(), error.message()).into())
 }
 
-fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
+pub(crate) fn read_text(layout: &Layout, path: &Path) -> Result<String, LoadError> {
     let real = layout.trusted(path)?;
     let on_disk = layout.on_disk(real);
     let bytes = atomic::read(&on_disk)?

@@ -135,6 +135,12 @@ impl Code {
     pub const WRONG_VENV: &str = "wrong-venv";
     /// It took longer than the definition allows.
     pub const TIMEOUT: &str = "timeout";
+    /// It asks for no restart, and something in the definition needs one.
+    pub const NEEDS_RESTART: &str = "needs-restart";
+    /// An administrator keeps the app at what is in force.
+    pub const FROZEN: &str = "frozen";
+    /// The venv did not run well on this host before.
+    pub const KNOWN_BAD: &str = "known-bad";
     /// venvd or the machine went down in the middle.
     pub const INTERRUPTED: &str = "interrupted";
 

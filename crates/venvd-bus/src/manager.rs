@@ -33,8 +33,8 @@ pub fn job_id(path: &str) -> Option<u32> {
     interface = "org.venvd1.Manager"
 )]
 pub trait Manager {
-    /// Asks for a venv to be in force. Options: `cause` (string `dbus` or `apply`), `revoke` (boolean: the rights of the
-    /// venv before end first).
+    /// Asks for a venv to be in force. Options: `cause` (string `dbus` or `apply`); booleans `revoke` (the rights of the
+    /// venv before end first), `at-next-restart` (no unit is restarted), `force` (also one that failed before).
     fn activate(&self, app: &str, tag: &str, options: HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
 
     /// Asks for the venv that was in force before.

@@ -18,8 +18,8 @@ use venvd_fs::lock::Lock;
 
 use crate::build::staging;
 use crate::error::Error;
-use crate::hold::Hold;
 use crate::list;
+use crate::note::Note;
 use crate::usage::{self, Usage, Use};
 pub use apply::{Collected, apply};
 use facts::Facts;
@@ -79,7 +79,7 @@ pub enum Reason {
     /// The previous link leads to it.
     Previous,
     /// Somebody said that it stays.
-    Held(Hold),
+    Held(Note),
     /// It is one of its app's newest.
     Newest {
         /// Which, from 1.

@@ -14,6 +14,7 @@ use venvd_fs::report;
 use crate::list;
 
 mod apps;
+mod commands;
 mod host;
 #[cfg(test)]
 mod tests;
@@ -132,6 +133,7 @@ pub fn examine(layout: &Layout, only: Option<&AppName>) -> Diagnosis {
     for app in &apps {
         linked.extend(apps::examine(layout, &declared, app, &mut diagnosis));
     }
+    commands::examine(layout, only, &mut diagnosis);
     venvs::examine(layout, &venvs, &linked, &mut diagnosis);
     diagnosis.apps = apps.len();
     diagnosis.venvs = venvs.len();

@@ -6,9 +6,9 @@ use venvd_app::links::LinkError;
 use venvd_app::name::NameError;
 use venvd_fs::{beneath, chain};
 
-use crate::hold::Hold;
 use crate::interpreter::ProbeError;
 use crate::lock::LockError;
+use crate::note::Note;
 
 /// Why a venv could not be built, read or removed.
 #[derive(Debug, thiserror::Error)]
@@ -377,7 +377,7 @@ pub enum Error {
         /// The venv.
         venv: VenvName,
         /// Why, by whom, since when.
-        hold: Hold,
+        hold: Note,
     },
     /// Whether the venv is needed can't be found out.
     #[error("whether {venv} is needed can't be found out: {why}")]

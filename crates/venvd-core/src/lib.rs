@@ -19,6 +19,7 @@
 //! - [`mod@diff`]: two venvs side by side
 
 mod below;
+pub mod brake;
 pub mod build;
 pub mod collect;
 pub mod diff;
@@ -31,6 +32,7 @@ pub mod interpreter;
 pub mod list;
 pub mod lock;
 pub mod manifest;
+pub mod note;
 pub mod place;
 pub mod preflight;
 mod record;

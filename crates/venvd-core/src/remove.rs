@@ -7,6 +7,7 @@ use venvd_app::{Layout, VenvName};
 use venvd_fs::lock::Lock;
 use venvd_fs::{IoContext, atomic};
 
+use crate::brake;
 use crate::collect::{self, Reason};
 use crate::error::Error;
 use crate::usage::Use;
@@ -47,6 +48,7 @@ pub(crate) fn bury(layout: &Layout, name: &VenvName) -> Result<(), Error> {
         .tempdir_in(&staging)
         .at("create a directory in", &staging)?;
     atomic::rename_new(&directory, &grave.path().join("venv"))?;
+    brake::acquit(layout, name)?;
     let path = grave.path().to_owned();
     grave.close().at("remove", &path)?;
     // The app's directory goes with its last venv; that it is not empty is the usual case.

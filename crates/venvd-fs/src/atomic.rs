@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
 use nix::fcntl::{OFlag, RenameFlags, renameat2};
+use nix::unistd::{AccessFlags, access};
 use tempfile::TempPath;
 
 use crate::error::{Error, IoContext};
@@ -222,6 +223,14 @@ pub fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at("open", path),
     }
+}
+
+/// Checks that entries can be made in a directory: by its owner and mode, and by its file system.
+///
+/// # Errors
+/// What `access(2)` says: `EROFS` where it is mounted read-only.
+pub fn writable(directory: &Path) -> Result<(), Error> {
+    access(directory, AccessFlags::W_OK).at("write to", directory)
 }
 
 /// Makes the entries of a directory durable.

@@ -5,11 +5,10 @@
 //! unit files, and writes below the directory that systemd gives it; it starts nothing, asks nobody and waits for
 //! nothing. What is wrong is skipped, said in the kernel log and in `venvd-report.json`, and does not stop the rest.
 //!
-//! [`plan()`] is the whole decision, as a value; [`write()`] puts it on disk.
+//! [`plan()`] decides, in parts that are values; [`write()`] puts one on disk.
 
 pub mod kmsg;
 pub mod manager;
-mod parallel;
 pub mod plan;
 pub mod report;
 pub mod write;
@@ -24,8 +23,8 @@ use venvd_unit::UnitFiles;
 
 use crate::kmsg::Message;
 use crate::manager::Manager;
-pub use crate::plan::{Inputs, Plan, plan};
-pub use crate::write::write;
+pub use crate::plan::{Inputs, Part, plan};
+pub use crate::write::{write, write_report};
 
 /// How the generator was started.
 #[derive(Debug, Clone)]
@@ -80,7 +79,7 @@ impl Invocation {
     }
 }
 
-/// Reads, plans and writes.
+/// Reads, plans and writes: each part as soon as it is planned, while others are.
 #[must_use]
 pub fn run(invocation: &Invocation) -> Outcome {
     let layout = &invocation.layout;
@@ -96,14 +95,16 @@ pub fn run(invocation: &Invocation) -> Outcome {
         .iter()
         .map(|error| Message::warning(explain(error)))
         .collect();
-    let plan = plan(&inputs, &units);
-    messages.extend(plan.messages());
-    let written = write(&plan, &invocation.directory);
-    messages.extend(written.errors.iter().map(|error| Message::error(explain(error))));
-    Outcome {
-        messages,
-        failed: written.count == 0 && !written.errors.is_empty(),
-    }
+    let (mut written, report) = plan(&inputs, &units, |part| write(part, &invocation.directory));
+    messages.extend(report.messages());
+    written.push(write_report(&report, &invocation.directory));
+    let errors = written.iter().flat_map(|part| &part.errors);
+    messages.extend(errors.map(|error| Message::error(explain(error))));
+    let nothing = written.iter().all(|part| part.count == 0);
+    let failed = nothing && written.iter().any(|part| !part.errors.is_empty());
+    // The process ends: to give back what a thousand units took, piece by piece, would only delay it.
+    std::mem::forget((inputs, units, report, written));
+    Outcome { messages, failed }
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kmsg::Message;
+
 /// The report's name in the generator's directory.
 pub const FILE_NAME: &str = "venvd-report.json";
 
@@ -113,6 +115,29 @@ impl Report {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.apps.is_empty() && self.problems.is_empty()
+    }
+
+    /// Returns what the kernel log should say: everything that was skipped.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Message> {
+        let mut messages: Vec<_> = self.problems.iter().cloned().map(Message::warning).collect();
+        for (app, report) in &self.apps {
+            match report {
+                AppReport::Skipped { reason } | AppReport::Distribution { reason } => {
+                    messages.push(Message::warning(format!("{app}: {reason}")));
+                }
+                AppReport::InForce { units, fallen_back, .. } => {
+                    messages.extend(fallen_back.iter().map(|why| Message::warning(format!("{app}: {why}"))));
+                    for (unit, report) in units {
+                        if let UnitState::Skipped { reason } = &report.state {
+                            messages.push(Message::warning(format!("{app}: {unit} is left as it is: {reason}")));
+                        }
+                    }
+                }
+                AppReport::NoVenv | AppReport::Off => {}
+            }
+        }
+        messages
     }
 
     /// Adds a line about a unit of an app in force.

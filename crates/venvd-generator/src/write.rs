@@ -1,4 +1,4 @@
-//! The plan, put on disk.
+//! What is planned, put on disk.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -7,11 +7,10 @@ use std::path::Path;
 
 use venvd_fs::{Error, IoContext};
 
-use crate::parallel;
-use crate::plan::Plan;
-use crate::report::FILE_NAME;
+use crate::plan::Part;
+use crate::report::{FILE_NAME, Report};
 
-/// What became of a plan.
+/// What became of it.
 #[derive(Debug, Default)]
 pub struct Written {
     /// How many files and links were made.
@@ -20,30 +19,29 @@ pub struct Written {
     pub errors: Vec<Error>,
 }
 
-/// Writes the plan below `directory`; what can't be written does not stop the rest. An empty plan writes nothing.
+/// Writes a part of the plan below `directory`; what can't be written does not stop the rest. An empty one writes nothing.
 ///
 /// Systemd has just emptied the directory: a file that is there already is somebody else's, and is left alone
 /// (`O_EXCL`, as `generator_open_unit_file()` does). Nothing is synced: the directory is on a tmpfs.
 #[must_use]
-pub fn write(plan: &Plan, directory: &Path) -> Written {
-    let files: Vec<_> = plan.files.iter().collect();
-    let parts = parallel::map(&files, |files| {
-        let mut written = Written::default();
-        for (path, text) in files {
-            written.add(write_file(&directory.join(path), text));
-        }
-        written
-    });
+pub fn write(part: &Part, directory: &Path) -> Written {
     let mut written = Written::default();
-    for part in parts {
-        written.count += part.count;
-        written.errors.extend(part.errors);
+    for (path, text) in &part.files {
+        written.add(write_file(&directory.join(path), text));
     }
-    for (path, target) in &plan.links {
+    for (path, target) in &part.links {
         written.add(make_link(&directory.join(path), target));
     }
-    if !plan.report.is_empty() {
-        written.add(write_report(plan, &directory.join(FILE_NAME)));
+    written
+}
+
+/// Writes the report below `directory`, if there is something to say.
+#[must_use]
+pub fn write_report(report: &Report, directory: &Path) -> Written {
+    let mut written = Written::default();
+    if !report.is_empty() {
+        let path = directory.join(FILE_NAME);
+        written.add(report_text(report, &path).and_then(|text| write_file(&path, &text)));
     }
     written
 }
@@ -57,10 +55,10 @@ impl Written {
     }
 }
 
-fn write_report(plan: &Plan, path: &Path) -> Result<(), Error> {
-    let mut text = serde_json::to_string_pretty(&plan.report).at("describe", path)?;
+fn report_text(report: &Report, path: &Path) -> Result<String, Error> {
+    let mut text = serde_json::to_string_pretty(report).at("describe", path)?;
     text.push('\n');
-    write_file(path, &text)
+    Ok(text)
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), Error> {
@@ -85,9 +83,12 @@ fn make_link(path: &Path, target: &Path) -> Result<(), Error> {
 }
 
 fn make_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) => DirBuilder::new().recursive(true).mode(0o755).create(parent),
-        None => Ok(()),
+    let Some(parent) = path.parent() else { return Ok(()) };
+    let mut builder = DirBuilder::new();
+    match builder.mode(0o755).create(parent) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => builder.recursive(true).create(parent),
+        made => made,
     }
 }
 
@@ -96,19 +97,19 @@ mod tests {
     use super::*;
     use std::path::PathBuf;
 
-    fn plan() -> Plan {
-        let mut plan = Plan::default();
-        plan.files
+    fn part() -> Part {
+        let mut part = Part::default();
+        part.files
             .insert("a.service.d/zz-venvd.conf".to_owned(), "[Unit]\n".to_owned());
-        plan.links
+        part.links
             .insert("b.target.wants/a.service".to_owned(), PathBuf::from("../a.service"));
-        plan
+        part
     }
 
     #[test]
     fn writes_files_and_links() {
         let directory = tempfile::tempdir().unwrap();
-        let written = write(&plan(), directory.path());
+        let written = write(&part(), directory.path());
         assert_eq!((written.count, written.errors.len()), (2, 0));
         let text = std::fs::read_to_string(directory.path().join("a.service.d/zz-venvd.conf")).unwrap();
         assert_eq!(text, "[Unit]\n");
@@ -123,7 +124,7 @@ mod tests {
         std::fs::create_dir(directory.path().join("a.service.d")).unwrap();
         let taken = directory.path().join("a.service.d/zz-venvd.conf");
         std::fs::write(&taken, "mine").unwrap();
-        let written = write(&plan(), directory.path());
+        let written = write(&part(), directory.path());
         assert_eq!((written.count, written.errors.len()), (1, 1));
         assert_eq!(std::fs::read_to_string(taken).unwrap(), "mine");
     }
@@ -152,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_plan_writes_nothing() {
+    fn an_empty_part_writes_nothing() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(write(&Plan::default(), directory.path()).count, 0);
+        assert_eq!(write(&Part::default(), directory.path()).count, 0);
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
     }
 }

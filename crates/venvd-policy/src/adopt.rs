@@ -3,18 +3,25 @@
 //! Some packages and set-ups give `/etc/APP` to the service's user. A rule that names a `rootwrap.conf` there is refused,
 //! since that user could write himself any right. The copy below `/etc/venvd/rootwrap/APP` is what a rule can name
 //! instead, once the service calls rootwrap with it.
+//!
+//! Root reads here what somebody else put there. So it follows no link, takes files of root's and that user's alone, and
+//! the copies are root's alone to read, as rootwrap runs as root: nobody gets to see what he could not see before.
 
 use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use venvd_app::{App, Layout};
-use venvd_fs::{IoContext, atomic};
+use venvd_fs::beneath::Tree;
+use venvd_fs::{IoContext, atomic, report};
 
 use crate::Error;
 use crate::apply::lock;
 use crate::place::text_of;
 use crate::rootwrap::check::{Checker, config_error, no_config};
 use crate::rootwrap::conf::Conf;
+use crate::sudoers::identity::Identity;
 
 /// The fragment that lets the definition name the copy. Its number leaves room for an administrator's on both sides.
 const FRAGMENT: &str = "80-rootwrap.toml";
@@ -50,7 +57,8 @@ pub fn adopt(layout: &Layout, app: &App) -> Result<Adoption, Error> {
             config: before.to_owned(),
         });
     }
-    let bytes = atomic::read(&layout.on_disk(before))?.ok_or_else(|| no_config(&app.name, before))?;
+    let source = Source::of(layout, app);
+    let bytes = source.config(before)?.ok_or_else(|| no_config(&app.name, before))?;
     let text = String::from_utf8(bytes).map_err(|_| Error::Config {
         config: before.to_owned(),
         line: 1,
@@ -67,7 +75,7 @@ pub fn adopt(layout: &Layout, app: &App) -> Result<Adoption, Error> {
             directory.to_owned()
         } else {
             let copy = unused(&home, directory, &directories);
-            copy_filters(layout, directory, &copy, &mut files)?;
+            source.filters(directory, &copy, &mut files)?;
             copy
         });
     }
@@ -92,8 +100,10 @@ impl Adoption {
     /// When a file can't be written.
     pub fn write(&self) -> Result<(), Error> {
         let _lock = lock(&self.layout)?;
+        let home = self.config.parent().unwrap_or(&self.config);
         for (path, text) in &self.files {
-            atomic::write(&self.layout.on_disk(path), text, 0o644)?;
+            let mode = if path.starts_with(home) { 0o600 } else { 0o644 };
+            atomic::write(&self.layout.on_disk(path), text, mode)?;
         }
         Ok(())
     }
@@ -110,27 +120,94 @@ fn unused(home: &Path, directory: &Path, taken: &[PathBuf]) -> PathBuf {
     free.next().unwrap_or_else(|| home.join(&name))
 }
 
-fn copy_filters(layout: &Layout, from: &Path, to: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<(), Error> {
-    let on_disk = layout.on_disk(from);
-    if !on_disk.is_dir() {
-        return Ok(());
+/// Whose files may be copied.
+#[derive(Debug)]
+struct Source<'a> {
+    layout: &'a Layout,
+    user: Option<u32>,
+}
+
+impl<'a> Source<'a> {
+    fn of(layout: &'a Layout, app: &App) -> Self {
+        let user = app.user.as_ref().and_then(|user| Identity::of(layout, user).uid());
+        Self { layout, user }
     }
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&on_disk).at("list", &on_disk)? {
-        names.push(entry.at("list", &on_disk)?.file_name());
+
+    /// Opens a directory of the host.
+    fn open(&self, path: &Path) -> Result<Option<Tree>, Error> {
+        let tree = Tree::open_without_links(self.layout.root(), path).map_err(|error| unadoptable(path, &error))?;
+        let Some(tree) = tree else { return Ok(None) };
+        let metadata = fs::File::from(tree.directory(Path::new(""))?).metadata();
+        self.admit(path, &metadata.at("look at", path)?)?;
+        Ok(Some(tree))
     }
-    names.sort();
-    for name in names
-        .into_iter()
-        .filter(|name| !name.as_encoded_bytes().starts_with(b"."))
-    {
-        let path = on_disk.join(&name);
-        // As rootwrap, what is no file is skipped; and a link is not followed, since root would read for whoever made it.
-        if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
-            files.push((to.join(&name), atomic::read(&path)?.unwrap_or_default()));
+
+    fn config(&self, path: &Path) -> Result<Option<Vec<u8>>, Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(None);
+        };
+        match self.open(parent)? {
+            Some(directory) if directory.path().join(name).exists() => self.read(&directory, Path::new(name)).map(Some),
+            _ => Ok(None),
         }
     }
-    Ok(())
+
+    fn read(&self, directory: &Tree, name: &Path) -> Result<Vec<u8>, Error> {
+        let path = directory.path().join(name);
+        let mut file = directory.file(name).map_err(|error| unadoptable(&path, &error))?;
+        let metadata = file.metadata().at("look at", &path)?;
+        self.admit(&path, &metadata)?;
+        if metadata.nlink() != 1 {
+            return Err(Error::Unadoptable {
+                path,
+                reason: "it has other names elsewhere (hard links)".to_owned(),
+            });
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).at("read", &path)?;
+        Ok(bytes)
+    }
+
+    fn admit(&self, path: &Path, metadata: &fs::Metadata) -> Result<(), Error> {
+        let uid = metadata.uid();
+        if self.layout.owners().admit(uid) || self.user == Some(uid) {
+            return Ok(());
+        }
+        Err(Error::Unadoptable {
+            path: path.to_owned(),
+            reason: format!("it belongs to user {uid}, neither root nor the app's user"),
+        })
+    }
+
+    /// Takes the files `*.filters` of a directory. Rootwrap would read others, too, but no service has any.
+    fn filters(&self, from: &Path, to: &Path, files: &mut Vec<(PathBuf, Vec<u8>)>) -> Result<(), Error> {
+        let Some(directory) = self.open(from)? else {
+            return Ok(());
+        };
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory.path()).at("list", directory.path())? {
+            let entry = entry.at("list", directory.path())?;
+            // As rootwrap, what is no file is skipped; and a link, since root would read for whoever made it.
+            let is_file = entry.file_type().at("look at", &entry.path())?.is_file();
+            let name = PathBuf::from(entry.file_name());
+            if is_file && name.extension().is_some_and(|extension| extension == "filters") {
+                names.push(name);
+            }
+        }
+        names.sort();
+        for name in names {
+            let bytes = self.read(&directory, &name)?;
+            files.push((to.join(&name), bytes));
+        }
+        Ok(())
+    }
+}
+
+fn unadoptable(path: &Path, error: &(dyn std::error::Error + 'static)) -> Error {
+    Error::Unadoptable {
+        path: path.to_owned(),
+        reason: report(error),
+    }
 }
 
 fn fragment_path(layout: &Layout, app: &App) -> PathBuf {
@@ -162,7 +239,7 @@ fn fragment(app: &App, before: &Path, config: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use venvd_app::search;
     use venvd_fs::Root;
@@ -188,6 +265,7 @@ mod tests {
                 "[Filters]\na: CommandFilter, a, root\n",
             ),
             ("etc/cinder/rootwrap.d/.hidden", ""),
+            ("etc/cinder/rootwrap.d/id_rsa", ""),
             ("usr/share/cinder/rootwrap/b.filters", "[Filters]\n"),
             ("srv/a/rootwrap.d/c.filters", "[Filters]\n"),
         ] {
@@ -223,7 +301,19 @@ mod tests {
         assert!(read("etc/venvd/rootwrap/cinder/rootwrap.d/volume.filters").contains("a: CommandFilter"));
         assert_eq!(read("etc/venvd/rootwrap/cinder/rootwrap.d-2/c.filters"), "[Filters]\n");
         let copies = fs::read_dir(directory.path().join("etc/venvd/rootwrap/cinder/rootwrap.d")).unwrap();
-        assert_eq!(copies.count(), 1, "neither hidden files nor links");
+        assert_eq!(
+            copies.count(),
+            1,
+            "neither hidden files nor links, nor what is no filter"
+        );
+        for (path, mode) in [
+            ("etc/venvd/rootwrap/cinder/rootwrap.conf", 0o600),
+            ("etc/venvd/rootwrap/cinder/rootwrap.d/volume.filters", 0o600),
+            ("etc/venvd/apps/cinder.toml.d/80-rootwrap.toml", 0o644),
+        ] {
+            let metadata = fs::metadata(directory.path().join(path)).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
+        }
         let app = search::load_app(&layout, &cinder).unwrap();
         let rootwrap = app.rootwrap.as_ref().unwrap();
         assert_eq!(
@@ -241,6 +331,68 @@ mod tests {
         };
         checker.path(&rootwrap.config).unwrap();
         assert!(matches!(adopt(&layout, &app), Err(Error::Adopted { .. })));
+    }
+
+    /// A service's user must not get root to read for him.
+    #[test]
+    fn reads_nothing_that_the_service_user_leads_it_to() {
+        type Plant = fn(&Path);
+        let cases: [(&str, Plant); 5] = [
+            ("links", |host| {
+                fs::remove_dir_all(host.join("etc/cinder/rootwrap.d")).unwrap();
+                symlink("../../root", host.join("etc/cinder/rootwrap.d")).unwrap();
+            }),
+            ("links", |host| {
+                fs::rename(host.join("srv/a"), host.join("srv/b")).unwrap();
+                symlink("b", host.join("srv/a")).unwrap();
+            }),
+            ("other names", |host| {
+                let link = host.join("etc/cinder/rootwrap.d/hard.filters");
+                fs::hard_link(host.join("root/key.filters"), link).unwrap();
+            }),
+            ("user 4711", |host| {
+                chown(host.join("srv/a/rootwrap.d"), Some(4711), None).unwrap();
+            }),
+            ("user 4711", |host| {
+                chown(host.join("srv/a/rootwrap.d/c.filters"), Some(4711), None).unwrap();
+            }),
+        ];
+        for (index, (reason, plant)) in cases.into_iter().enumerate() {
+            if index > 2 && !nix::unistd::geteuid().is_root() {
+                continue;
+            }
+            let (directory, layout) = host();
+            fs::create_dir(directory.path().join("root")).unwrap();
+            fs::write(directory.path().join("root/key.filters"), "secret").unwrap();
+            plant(directory.path());
+            let app = search::load_app(&layout, &"cinder".parse().unwrap()).unwrap();
+            let error = adopt(&layout, &app).unwrap_err();
+            assert_eq!(error.code(), "policy-unsafe-path", "{error}");
+            let report = report(&error);
+            assert!(report.contains(reason), "{index}: {report}");
+        }
+    }
+
+    #[test]
+    fn takes_what_is_the_service_users_own() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let (directory, layout) = host();
+        fs::write(
+            directory.path().join("etc/passwd"),
+            "cinder:x:4711:4711::/:/bin/false\n",
+        )
+        .unwrap();
+        for path in [
+            "etc/cinder",
+            "etc/cinder/rootwrap.conf",
+            "etc/cinder/rootwrap.d/volume.filters",
+        ] {
+            chown(directory.path().join(path), Some(4711), None).unwrap();
+        }
+        let app = search::load_app(&layout, &"cinder".parse().unwrap()).unwrap();
+        assert_eq!(adopt(&layout, &app).unwrap().files.len(), 4);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use venvd_fs::atomic::{self, Change, Staged};
 use venvd_fs::lock::Lock;
 use venvd_fs::{IoContext, report};
 
-use crate::plan::SUDOERS_MODE;
+use crate::plan::{SUDOERS_MODE, present};
 use crate::sudoers::{prove, validate};
 use crate::{Edit, Edited, Error, Kind, Plan, plan};
 
@@ -28,8 +28,8 @@ pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) 
 /// Takes away all that venvd gave the app: its rules, its place in `secure_path` and in `rootwrap.conf`.
 ///
 /// # Errors
-/// When a file can't be removed or written. When only its `rootwrap.conf` can't be put right (because others can write
-/// to it, or it can't be parsed), the rest is done before that is reported.
+/// When a file can't be removed or written. When only something that leads to its venvs can't be put right (others can
+/// write to its `rootwrap.conf`, or it can't be parsed), the rest is done before that is reported.
 pub fn remove(layout: &Layout, app: &App) -> Result<Change, Error> {
     write(layout, app, &[], Edited::SetAside)
 }
@@ -52,7 +52,7 @@ impl Plan {
 
     pub(crate) fn apply_locked(self) -> Result<Change, Error> {
         for edit in &self.edits {
-            if atomic::read(&edit.path)? != edit.before {
+            if present(&edit.path)?.0 != edit.before {
                 return Err(Error::Conflict {
                     path: edit.path.clone(),
                 });
@@ -73,6 +73,7 @@ impl Plan {
             .collect::<Result<Vec<_>, _>>()?;
         self.validate(&staged)?;
         self.set_aside()?;
+        self.confs.begin()?;
         let mut done = Vec::new();
         for ((edit, attributes), staged) in self.edits.iter().zip(attributes).zip(staged) {
             let result = match staged {
@@ -85,11 +86,16 @@ impl Plan {
                 return Err(put_back(&done, error.into()));
             }
         }
-        // What was there already was proved when it was written.
+        // What was there already was proved when it was written, unless the writer was killed just before. It is not asked
+        // again: there is nothing to put back, and a way back that changes nothing must not wait for what others broke
+        // meanwhile. `policy check` proves it all the same.
         if !self.edits.is_empty()
             && let Err(error) = self.prove()
         {
             return Err(put_back(&done, error));
+        }
+        if let Err(error) = self.confs.finish() {
+            return Err(put_back(&done, error.into()));
         }
         match self.left_behind {
             Some(error) => Err(Error::LeftBehind {
@@ -108,6 +114,7 @@ impl Plan {
             atomic::sweep(&edit.path)?;
             atomic::sweep(&edit.aside())?;
         }
+        atomic::sweep(&self.confs.path)?;
         atomic::sweep(&validate::wrapper(&self.layout))?;
         for directory in self.directories.iter().filter(|directory| directory.is_dir()) {
             atomic::sync_directory(directory)?;
@@ -204,10 +211,11 @@ impl Attributes {
 fn put_back(done: &[(&Edit, Attributes)], failure: Error) -> Error {
     let mut stuck = None;
     for (edit, attributes) in done.iter().rev() {
-        let undone = match (&edit.before, atomic::read(&edit.path)) {
-            (before, Ok(present)) if *before == present => Ok(()),
-            (Some(text), _) => attributes.stage(&edit.path, text).and_then(Staged::commit),
-            (None, _) => atomic::remove(&edit.path).map(drop),
+        let undone = match (&edit.before, &edit.link, present(&edit.path)) {
+            (before, _, Ok((present, _))) if *before == present => Ok(()),
+            (_, Some(target), _) => atomic::symlink(target, &edit.path).map(drop),
+            (Some(text), ..) => attributes.stage(&edit.path, text).and_then(Staged::commit),
+            (None, ..) => atomic::remove(&edit.path).map(drop),
         };
         // The others are put back all the same: the less is left, the better.
         if let Err(undo) = undone {

@@ -24,12 +24,15 @@ pub enum Error {
     /// A file can't be read or written.
     #[error(transparent)]
     Io(#[from] venvd_fs::Error),
-    /// The app has no rules any more, but its `rootwrap.conf` could not be put back.
-    #[error("the rules of {app} are gone, but its rootwrap.conf still names its venv; mend the file, then take it out")]
+    /// The app has no rules any more, but something else that names its venvs could not be put back.
+    #[error(
+        "the rules of {app} are gone, but something that leads to its venvs could not be put back; mend that, then \
+         `venvctl policy apply {app}`"
+    )]
     LeftBehind {
         /// The app.
         app: AppName,
-        /// Why the file stays as it is.
+        /// What stays as it is, and why.
         #[source]
         source: Box<Error>,
     },
@@ -41,6 +44,17 @@ pub enum Error {
         /// What the system said.
         #[source]
         source: std::io::Error,
+    },
+    /// `visudo` or `sudo` does not come to an end.
+    #[error(
+        "`{command}` gave no answer within {seconds} seconds and was killed; see what it waits for (`sudoers:` in \
+         /etc/nsswitch.conf, LDAP, SSSD, name servers), then try again"
+    )]
+    Hangs {
+        /// The program and its arguments.
+        command: String,
+        /// How long was waited.
+        seconds: u64,
     },
     /// Somebody who is not root could change what root would run or believe.
     #[error("the policy of {app} would rest on a path that is not in root's hands alone")]
@@ -61,6 +75,17 @@ pub enum Error {
         path: PathBuf,
         /// Where it leads.
         target: PathBuf,
+    },
+    /// What root would import can't be checked, since it is not where it usually is.
+    #[error(
+        "{interpreter:?}, the interpreter of {app}, has no standard library in lib or lib64 beside its bin, so what root \
+         would import can't be checked; build the venv with the Python of a distribution"
+    )]
+    NoStandardLibrary {
+        /// The app.
+        app: AppName,
+        /// The interpreter, without links.
+        interpreter: PathBuf,
     },
     /// A file in `bin` that Python would import instead of a module of its own.
     #[error(
@@ -96,6 +121,20 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// A command calls rootwrap with a configuration that would not be looked at.
+    #[error(
+        "{place}: the command of {app} gives rootwrap {config:?}, which is not the config of [rootwrap], so nobody checks \
+         who can write it and what it names; write [rootwrap] config = {config:?}, or the configuration of [rootwrap] into \
+         the command"
+    )]
+    UncheckedRootwrap {
+        /// The app.
+        app: AppName,
+        /// Where the command stands.
+        place: Box<Place>,
+        /// What the command names.
+        config: PathBuf,
+    },
     /// The definition names a `rootwrap.conf` that is not there.
     #[error("{config:?}, the rootwrap configuration of {app}, does not exist; install it, or take [rootwrap] out")]
     NoConfig {
@@ -109,6 +148,16 @@ pub enum Error {
     NoRootwrap {
         /// The app.
         app: AppName,
+    },
+    /// Root should not read it for whoever put it there.
+    #[error(
+        "{path:?} can't be copied: {reason}; root copies plain files, reached without links, of root's and the app's user's"
+    )]
+    Unadoptable {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
     },
     /// The rootwrap configuration is a copy already.
     #[error(
@@ -133,14 +182,49 @@ pub enum Error {
     },
     /// Programs of the venv would stand in front of the system's.
     #[error(
-        "{venv} would put programs in front of the system's for everything that rootwrap runs: {}; if that is meant, name \
-         them in the definition: [rootwrap] shadow = [{}]", list(.programs), quoted(.programs)
+        "{venv} would put programs in front of the system's, in what root looks through for this app: {}; if that is \
+         meant, name them in the definition: [{table}] shadow = [{}]", list(.programs), quoted(.programs)
     )]
     Shadows {
         /// The venv.
         venv: VenvName,
         /// The programs of the venv, and which of the system's each hides.
         programs: Vec<(ProgramName, PathBuf)>,
+        /// Where the definition names those that may.
+        table: &'static str,
+    },
+    /// Two apps of one user call the same program, and `secure_path` leads to one of them only.
+    #[error(
+        "{place}: {other}, of {}, has a [sudo] command of {user} with {program}, too, and `sudo {program}` finds only the \
+         venv of one of them; give the apps different users, or turn one of them off", definition.display()
+    )]
+    SharedProgram {
+        /// Where the command stands.
+        place: Box<Place>,
+        /// The other app.
+        other: AppName,
+        /// Its definition.
+        definition: PathBuf,
+        /// The user of both.
+        user: UserName,
+        /// The program of both.
+        program: ProgramName,
+    },
+    /// Two apps name one `rootwrap.conf`.
+    #[error(
+        "{app} and {other} both name {config:?} as their rootwrap.config ({} and {}), which can have the venv of one of \
+         them in front; give one of them a file of its own, or turn it off",
+        definitions[0].display(), definitions[1].display()
+    )]
+    SharedConfig {
+        /// The app.
+        app: AppName,
+        /// The other app.
+        other: AppName,
+        /// The file.
+        config: PathBuf,
+        /// The definitions of both.
+        definitions: [PathBuf; 2],
     },
     /// A rule would name a program that no admitted venv has.
     #[error("{place}: the [sudo] commands of {app} name {program}, but {venv} has no such program")]
@@ -304,12 +388,18 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) | Self::Run { .. } => "policy-io",
-            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } => "policy-unsafe-path",
+            Self::Unsafe { .. } | Self::Leaves { .. } | Self::Relative { .. } | Self::Unadoptable { .. } => {
+                "policy-unsafe-path"
+            }
             Self::NoRootwrap { .. } | Self::Adopted { .. } => "policy-nothing-to-adopt",
-            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } => "policy-rootwrap-conf",
+            Self::Config { .. } | Self::NoConfig { .. } | Self::NoExecDirs { .. } | Self::UncheckedRootwrap { .. } => {
+                "policy-rootwrap-conf"
+            }
             Self::Shadows { .. } => "policy-shadow",
-            Self::HidesModule { .. } => "policy-stdlib-module",
+            Self::SharedProgram { .. } | Self::SharedConfig { .. } => "policy-shared",
+            Self::HidesModule { .. } | Self::NoStandardLibrary { .. } => "policy-stdlib-module",
             Self::MissingProgram { .. } => "policy-missing-program",
+            Self::Hangs { .. } => "policy-hangs",
             Self::NoSudo { .. } => "policy-no-sudo",
             Self::NoUser { .. } => "policy-no-user",
             Self::UnknownSudo { .. } | Self::NoVisudo { .. } | Self::OpenEnded { .. } => "policy-unsupported",

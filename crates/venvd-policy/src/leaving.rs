@@ -5,8 +5,7 @@
 //! (`restart = "none"`). So an activation writes down here what it still admits, and until when at the latest; whoever
 //! writes a policy meanwhile admits it, too. The file lies in `/run`: a reboot takes it away with the processes.
 
-use std::fs;
-use std::io;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +13,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout};
-use venvd_fs::{IoContext, atomic};
+use venvd_fs::atomic;
 
 use crate::Error;
+use crate::listing::names;
 
 /// A venv whose rights are about to end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub struct Leaving {
     /// When they end at the latest, on the clock of [`now`].
     pub until: Duration,
 }
+
+/// For units that run on until somebody restarts them: there is no such time.
+pub const UNTIL_RESTARTED: Duration = Duration::MAX;
 
 /// The same in the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -92,23 +95,28 @@ pub fn write(layout: &Layout, app: &AppName, leaving: &[Leaving]) -> Result<(), 
 /// # Errors
 /// When the directory can't be listed.
 pub fn apps(layout: &Layout) -> Result<Vec<AppName>, Error> {
-    let directory = layout.leaving_venvs();
-    let entries = match fs::read_dir(&directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).at("list", &directory)?,
-    };
-    let mut apps = Vec::new();
-    for entry in entries {
-        let name = entry.at("list", &directory)?.file_name();
-        let app = name.to_str().and_then(|name| name.strip_suffix(".json")?.parse().ok());
-        apps.extend(app);
-    }
-    apps.sort();
-    Ok(apps)
+    let app = |name: &OsString| name.to_str()?.strip_suffix(".json")?.parse().ok();
+    Ok(names(&layout.leaving_venvs())?.iter().filter_map(app).collect())
 }
 
-/// Returns the venvs that the policy of an app is to admit outside of an activation: the one in force, and behind it
+/// Returns the venvs to admit, in their order: what units run on from until they are restarted, what is in force, and
+/// what merely ends.
+#[must_use]
+pub fn in_order(in_force: &VenvPath, leaving: &[Leaving]) -> Vec<VenvPath> {
+    let (runs_on, ends): (Vec<_>, Vec<_>) = leaving
+        .iter()
+        .filter(|leaving| leaving.venv != *in_force)
+        .partition(|leaving| leaving.until == UNTIL_RESTARTED);
+    let venvs = |leaving: Vec<&Leaving>| {
+        leaving
+            .into_iter()
+            .map(|leaving| leaving.venv.clone())
+            .collect::<Vec<_>>()
+    };
+    [venvs(runs_on), vec![in_force.clone()], venvs(ends)].concat()
+}
+
+/// Returns the venvs that the policy of an app is to admit outside of an activation: the one in force, and with it
 /// those that are leaving. With none in force the app is off, and nothing is admitted.
 ///
 /// # Errors
@@ -117,13 +125,13 @@ pub fn admitted(layout: &Layout, app: &AppName, in_force: Option<VenvPath>) -> R
     let Some(in_force) = in_force else {
         return Ok(Vec::new());
     };
-    let leaving = read(layout, app)?.into_iter().map(|leaving| leaving.venv);
-    let others = leaving.filter(|venv| *venv != in_force).collect::<Vec<_>>();
-    Ok([vec![in_force], others].concat())
+    Ok(in_order(&in_force, &read(layout, app)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use venvd_fs::Root;
 
@@ -150,6 +158,16 @@ mod tests {
         assert_eq!(admitted("nova:3"), ["nova:3", "nova:1", "nova:2"].map(venv));
         assert_eq!(admitted("nova:2"), ["nova:2", "nova:1"].map(venv), "each once");
         assert!(super::admitted(&layout, &app, None).unwrap().is_empty(), "off is off");
+        let runs_on = Leaving {
+            venv: venv("nova:2"),
+            until: UNTIL_RESTARTED,
+        };
+        write(&layout, &app, &[leaving[0].clone(), runs_on]).unwrap();
+        assert_eq!(
+            admitted("nova:3"),
+            ["nova:2", "nova:3", "nova:1"].map(venv),
+            "what runs on comes first"
+        );
         write(&layout, &app, &[]).unwrap();
         assert!(!layout.leaving(&app).exists());
     }

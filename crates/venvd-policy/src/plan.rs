@@ -1,11 +1,12 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
-use venvd_app::value::SudoCommand;
+use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, UserName};
 
-use crate::place::{Place, text_of};
+use crate::place::Place;
 use crate::rootwrap::check::Checker;
+use crate::rootwrap::edited::EditedConfs;
 use crate::sudoers::installed::Sudo;
 use crate::sudoers::model::{self, Rule, SecurePath};
 use crate::sudoers::system::DIRECTORY;
@@ -13,10 +14,13 @@ use crate::{Error, Refused, Warning};
 
 mod edit;
 mod rootwrap;
+mod rules;
 mod secure_path;
+mod shared;
 
-pub(crate) use edit::SUDOERS_MODE;
 pub use edit::{Edit, Edited, Kind};
+pub(crate) use edit::{SUDOERS_MODE, present};
+pub(crate) use secure_path::venvs_in_path;
 
 /// What is to be written, with all refusals behind it. Nothing has been changed yet.
 #[derive(Debug)]
@@ -32,8 +36,10 @@ pub struct Plan {
     pub(crate) rules: Vec<Rule>,
     pub(crate) secure_path: Option<SecurePath>,
     pub(crate) sudo: Option<Sudo>,
-    /// When an app is turned off: why its `rootwrap.conf` stays. All else is done before it is reported.
+    /// When an app is turned off: why one of its other files stays. All else is done before it is reported.
     pub(crate) left_behind: Option<Error>,
+    /// What is written down of the `rootwrap.conf` files.
+    pub(crate) confs: EditedConfs,
 }
 
 impl Plan {
@@ -115,26 +121,40 @@ pub(crate) fn plan_for(
         app,
         admitted,
         checker: Checker { layout, app },
+        declared: search::load(layout),
     };
     planner.check_venvs()?;
+    if !admitted.is_empty() {
+        planner.check_shared()?;
+        planner.check_secure_path()?;
+    }
     let mut warnings = Vec::new();
     let mut sudo = None;
     let mut rules = Vec::new();
     if !admitted.is_empty() && !app.sudo.is_empty() {
         rules = planner.rules(sudo.insert(installed()?), &mut warnings)?;
     }
-    let secure_path = planner.secure_path(&mut warnings)?;
+    let mut left = LeftBehind {
+        is_off: admitted.is_empty(),
+        first: None,
+    };
     let mut edits = vec![planner.rules_edit(&rules)?];
-    if let Some(user) = &app.user {
-        edits.push(planner.path_edit(user, secure_path.as_ref())?);
-    }
+    let (secure_path, path_edits) = planner.path_edits(&mut warnings, &mut left)?;
+    edits.extend(path_edits);
     let mut directories = vec![layout.on_disk(DIRECTORY)];
-    let mut left_behind = None;
-    match planner.rootwrap_edit(&mut directories) {
-        Ok(edit) => edits.push(edit),
-        // An app must always be possible to turn off: its rules go, whatever became of its rootwrap.conf.
-        Err(error) if admitted.is_empty() => left_behind = Some(error),
-        Err(error) => return Err(error),
+    let mut confs = EditedConfs::read(layout, &app.name)?;
+    let current = left.allow(planner.rootwrap_edit())?.flatten();
+    let (former, stuck) = planner.former_confs(current.as_ref(), &mut confs);
+    for (path, reason) in stuck {
+        let app = app.name.clone();
+        match left.allow::<()>(Err(reason)) {
+            Ok(_) => {}
+            Err(reason) => warnings.push(Warning::LeftBehind { app, path, reason }),
+        }
+    }
+    for conf in current.into_iter().chain(former) {
+        directories.extend(conf.path.parent().map(|directory| layout.on_disk(directory)));
+        edits.push(conf.edit);
     }
     let mut edits: Vec<Edit> = edits.into_iter().flatten().collect();
     edits.sort_by_key(|edit| edit.kind);
@@ -143,7 +163,8 @@ pub(crate) fn plan_for(
     }
     let writes = |edit: &Edit| edit.kind != Kind::Rootwrap && edit.after.is_some();
     if sudo.is_none() && edits.iter().any(writes) {
-        sudo = Some(installed()?);
+        sudo = left.allow(installed())?;
+        edits.retain(|edit| sudo.is_some() || !writes(edit));
     }
     Ok(Plan {
         layout: layout.clone(),
@@ -155,8 +176,27 @@ pub(crate) fn plan_for(
         rules,
         secure_path,
         sudo,
-        left_behind,
+        left_behind: left.first,
+        confs,
     })
+}
+
+/// An app must always be possible to turn off: what can't be put right then is said after all else is done.
+struct LeftBehind {
+    is_off: bool,
+    first: Option<Error>,
+}
+
+impl LeftBehind {
+    fn allow<T>(&mut self, result: Result<T, Error>) -> Result<Option<T>, Error> {
+        match result {
+            Err(error) if self.is_off => {
+                self.first.get_or_insert(error);
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
 }
 
 struct Planner<'a> {
@@ -164,6 +204,7 @@ struct Planner<'a> {
     app: &'a App,
     admitted: &'a [VenvPath],
     checker: Checker<'a>,
+    declared: Declared,
 }
 
 impl Planner<'_> {
@@ -190,78 +231,6 @@ impl Planner<'_> {
             return Ok(());
         }
         self.admitted.iter().try_for_each(|venv| self.checker.venv(venv))
-    }
-
-    fn rules(&self, sudo: &Sudo, warnings: &mut Vec<Warning>) -> Result<Vec<Rule>, Error> {
-        let (Some(first), Some(user)) = (self.admitted.first(), &self.app.user) else {
-            return Ok(Vec::new());
-        };
-        self.check_destination(user)?;
-        let mut rules = Vec::new();
-        for (place, command) in Place::of_commands(self.layout, self.app) {
-            if command.open_ended && !sudo.honours_star() {
-                return Err(Error::OpenEnded {
-                    app: self.app.name.clone(),
-                    place,
-                    version: sudo.version.to_string(),
-                    command: text_of(command),
-                });
-            }
-            let before = rules.len();
-            for venv in self.admitted {
-                if let Some(path) = self.checker.program(venv, &command.program)? {
-                    let rule = Rule::new(user, &path, command);
-                    rules.push(rule.map_err(|refused| self.refused_at(place.clone(), refused))?);
-                }
-            }
-            if rules.len() == before {
-                return Err(Error::MissingProgram {
-                    app: self.app.name.clone(),
-                    place,
-                    program: command.program.clone(),
-                    venv: first.name().clone(),
-                });
-            }
-            if command.cannot_be_pinned() {
-                warnings.push(Warning::Unsafe {
-                    place,
-                    command: text_of(command),
-                    user: user.clone(),
-                });
-            } else if command.open_ended {
-                warnings.push(self.open_ended(place, command));
-            }
-        }
-        Ok(rules)
-    }
-
-    fn open_ended(&self, place: Box<Place>, command: &SudoCommand) -> Warning {
-        let config = self.app.rootwrap.as_ref().map(|rootwrap| rootwrap.config.to_path_buf());
-        let named = |argument: &String| config.as_deref() == Some(Path::new(argument));
-        Warning::OpenEnded {
-            place,
-            command: text_of(command),
-            rootwrap: command.program.as_str().ends_with("-rootwrap") || command.arguments.iter().any(named),
-        }
-    }
-
-    fn check_destination(&self, user: &UserName) -> Result<(), Error> {
-        let directory = self.layout.on_disk(DIRECTORY);
-        if !directory.is_dir() {
-            return Err(Error::NoSudo {
-                app: self.app.name.clone(),
-                missing: directory,
-            });
-        }
-        self.checker.path(Path::new(DIRECTORY))?;
-        // Below another root, the users are those of a host that we are not on.
-        if self.layout.root().is_host() && !matches!(nix::unistd::User::from_name(user.as_str()), Ok(Some(_))) {
-            return Err(Error::NoUser {
-                app: self.app.name.clone(),
-                user: user.clone(),
-            });
-        }
-        Ok(())
     }
 
     fn rules_edit(&self, rules: &[Rule]) -> Result<Option<Edit>, Error> {

@@ -3,6 +3,7 @@ use std::fmt;
 use venvd_app::{AppName, UserName};
 use venvd_fs::{chain, report};
 
+use crate::Error;
 use crate::place::Place;
 
 /// What the administrator should know, and that stops nothing.
@@ -37,6 +38,15 @@ pub enum Warning {
     Unclear {
         /// The line.
         line: String,
+    },
+    /// A `rootwrap.conf` that the definition named before can't be put back.
+    LeftBehind {
+        /// The app.
+        app: AppName,
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why not.
+        reason: Error,
     },
     /// An edited file of ours goes, and a copy stays.
     Edited {
@@ -79,6 +89,12 @@ impl fmt::Display for Warning {
                 formatter,
                 "`{line}` is not followed: only sudo can tell whether it is for this user; if it is, `secure_path` loses \
                  its directories"
+            ),
+            Self::LeftBehind { app, path, reason } => write!(
+                formatter,
+                "{path:?}, which the definition of {app} names no more, still has its venvs in exec_dirs: {}; mend that, \
+                 then `venvctl policy apply {app}`",
+                report(reason)
             ),
             Self::Edited { path, aside } => {
                 write!(

@@ -12,7 +12,7 @@ use crate::UnitFiles;
 use crate::chase::{Last, below, chase};
 
 /// Room for nearly every unit file, so that one is read at once.
-const TYPICAL: usize = 8 * 1024;
+const TYPICAL: usize = 4 * 1024;
 
 /// More than any unit file has; what has more is none, and would take all memory of a generator.
 const LARGEST: u64 = 16 * 1024 * 1024;

@@ -86,26 +86,24 @@ fn read_names(on_disk: &Path) -> io::Result<Vec<OsString>> {
 fn directories(files: &UnitFiles, unit: &Found) -> Vec<PathBuf> {
     let aliases = unit.names.iter().filter(|name| **name != unit.id);
     let mut all = Vec::new();
-    let mut add = |names: Vec<String>| {
+    let mut add = |names: &[&str]| {
         let mut found: Vec<(usize, &str)> = Vec::new();
-        for name in &names {
-            found.extend(files.dropin_directories(name).iter().map(|base| (*base, name.as_str())));
+        for name in names {
+            found.extend(files.dropin_directories(name).iter().map(|base| (*base, *name)));
         }
         // Stable: within a directory the names keep their order.
         found.sort_by_key(|(base, _)| *base);
         all.extend(
             found
                 .iter()
-                .filter_map(|(base, name)| Some(files.directories().get(*base)?.join(name))),
+                .filter_map(|(base, name)| Some(files.directories().get(*base)?.join(format!("{name}.d")))),
         );
     };
     for name in std::iter::once(&unit.id).chain(aliases) {
-        add(names_with_dropins(name)
-            .iter()
-            .map(|name| format!("{name}.d"))
-            .collect());
+        let names = names_with_dropins(name);
+        add(&names.iter().map(UnitId::as_str).collect::<Vec<_>>());
     }
-    add(vec![format!("{}.d", unit.id.kind())]);
+    add(&[unit.id.kind()]);
     all
 }
 

@@ -37,67 +37,133 @@ pub fn words(value: &str) -> Vec<String> {
     words
 }
 
-/// Returns the names of the variables that a file of `EnvironmentFile=` sets, each with its line (`parse_env_file()`):
-/// comments, quotes that go over several lines, and continuations considered.
-#[must_use]
-pub fn names_in_file(text: &str) -> Vec<(String, u32)> {
-    let mut names = Vec::new();
+/// A variable that a file of `EnvironmentFile=` sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value, without quotes and escapes.
+    pub value: String,
+    /// The line that it begins on.
+    pub line: u32,
+}
+
+/// Why systemd takes nothing at all from a file of `EnvironmentFile=`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FileFault {
+    /// `read_full_file()` wants text.
+    #[error("it has a NUL byte")]
+    Nul,
+    /// `check_utf8ness_and_warn()`
+    #[error("the assignment in line {0} is not UTF-8")]
+    NotUtf8(u32),
+}
+
+/// Returns the variables that a file of `EnvironmentFile=` sets, in their order (`parse_env_file()`): comments, quotes
+/// that go over several lines, and continuations considered. What is no valid assignment is left out.
+///
+/// # Errors
+/// When systemd takes nothing from such a file.
+pub fn in_file(text: &[u8]) -> Result<Vec<FileVariable>, FileFault> {
+    if text.contains(&0) {
+        return Err(FileFault::Nul);
+    }
+    let mut variables = Vec::new();
     let mut line = 1;
-    let mut characters = text.chars().peekable();
+    let mut bytes = text.iter().copied().peekable();
     loop {
-        while characters
-            .next_if(|c| *c == '\n' || c.is_whitespace())
-            .inspect(|c| line += u32::from(*c == '\n'))
+        while bytes
+            .next_if(|b| is_white(*b))
+            .inspect(|b| line += u32::from(*b == b'\n'))
             .is_some()
         {}
-        let Some(first) = characters.peek() else {
-            return names;
+        let Some(first) = bytes.peek() else {
+            return Ok(variables);
         };
         let start = line;
-        if matches!(first, '#' | ';') {
+        if matches!(first, b'#' | b';') {
             // Since 254 a backslash does not continue a comment.
-            while characters.next_if(|c| *c != '\n').is_some() {}
+            while bytes.next_if(|b| !is_end(*b)).is_some() {}
             continue;
         }
-        let mut key = String::new();
-        while let Some(c) = characters.next_if(|c| !matches!(c, '=' | '\n')) {
-            key.push(c);
+        let mut name = Vec::new();
+        while let Some(byte) = bytes.next_if(|b| *b != b'=' && !is_end(*b)) {
+            name.push(byte);
         }
-        if characters.next_if_eq(&'=').is_none() {
+        if bytes.next_if_eq(&b'=').is_none() {
             continue;
         }
-        line += skip_value(&mut characters);
-        let key = key.trim();
-        if is_name(key) {
-            names.push((key.to_owned(), start));
+        let (value, lines) = value(&mut bytes);
+        line += lines;
+        let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| FileFault::NotUtf8(start));
+        while name.pop_if(|b| is_white(*b)).is_some() {}
+        let (name, value) = (utf8(&name)?, utf8(&value)?);
+        if is_name(&name) {
+            variables.push(FileVariable {
+                name,
+                value,
+                line: start,
+            });
         }
     }
 }
 
-/// Goes behind the end of a value, and returns how many lines that took.
-fn skip_value(characters: &mut std::iter::Peekable<std::str::Chars<'_>>) -> u32 {
+/// Reads a value to its end, and returns how many lines that took.
+fn value(bytes: &mut std::iter::Peekable<impl Iterator<Item = u8>>) -> (Vec<u8>, u32) {
+    let mut value = Vec::new();
     let mut lines = 0;
     let mut quote = None;
-    // A quote opens at the beginning and behind another one; behind other text it is part of that.
-    let mut may_open = true;
-    while let Some(c) = characters.next() {
-        lines += u32::from(c == '\n');
-        match (c, quote) {
-            ('\n', None) => break,
-            ('\\', None | Some('"')) => {
-                lines += u32::from(characters.next() == Some('\n'));
-                may_open = false;
+    // A quote opens at the beginning and behind another one; behind other text it is part of that. Nor does white space
+    // count at those places.
+    let mut between = true;
+    // As much of the value as is there whatever follows; white space behind that is cut off at the end of the line.
+    let mut kept = 0;
+    while let Some(byte) = bytes.next() {
+        lines += u32::from(byte == b'\n');
+        match (byte, quote) {
+            (b'\n' | b'\r', None) => break,
+            (b'\\', None | Some(b'"')) => {
+                let next = bytes.next();
+                lines += u32::from(next == Some(b'\n'));
+                // Between double quotes as in a shell: other letters keep their backslash.
+                let keeps_it = quote.is_some() && next.is_some_and(|b| !b"\"\\`$\n".contains(&b));
+                value.extend(keeps_it.then_some(b'\\'));
+                let eaten = |b: &u8| *b == b'\n' || quote.is_none() && *b == b'\r';
+                value.extend(next.filter(|b| !eaten(b)));
+                between = false;
+                kept = value.len();
             }
-            ('\'' | '"', None) if may_open => quote = Some(c),
-            (c, Some(open)) if c == open => {
+            (b'\'' | b'"', None) if between => quote = Some(byte),
+            (_, Some(open)) if byte == open => {
                 quote = None;
-                may_open = true;
+                between = true;
+                kept = value.len();
             }
-            (c, None) => may_open &= c.is_whitespace(),
-            (_, Some(_)) => {}
+            (_, None) if between && is_white(byte) => {}
+            (_, None) => {
+                between = false;
+                value.push(byte);
+                if !is_white(byte) {
+                    kept = value.len();
+                }
+            }
+            (_, Some(_)) => value.push(byte),
         }
     }
-    lines
+    if quote.is_none() {
+        value.truncate(kept);
+    }
+    (value, lines)
+}
+
+/// `NEWLINE`
+fn is_end(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+/// `WHITESPACE`
+fn is_white(byte: u8) -> bool {
+    is_end(byte) || matches!(byte, b' ' | b'\t')
 }
 
 /// `env_name_is_valid()`
@@ -122,20 +188,38 @@ mod tests {
     }
 
     #[test]
-    fn names_in_files() {
+    fn variables_in_files() {
         for (text, want) in [
-            ("PATH=/a\nB=2", vec![("PATH", 1), ("B", 2)]),
-            ("# PATH=/a\n ; B=1\n\n  C = 1\n", vec![("C", 4)]),
-            ("A='x\nPATH=/a\n'\nB=1", vec![("A", 1), ("B", 4)]),
-            ("A=\"x\\\"\nPATH=/a\"\nB=1", vec![("A", 1), ("B", 3)]),
-            ("A=x\\\nPATH=/a\nB=1", vec![("A", 1), ("B", 3)]),
-            ("A=it's\nPATH=/a\n", vec![("A", 1), ("PATH", 2)]),
-            ("# x\\\nPATH=/a\nB=1", vec![("PATH", 2), ("B", 3)]),
-            ("no assignment\n1A=2\nexport PATH=/a\nPATH=\n", vec![("PATH", 4)]),
+            ("PATH=/a\nB=2", vec![("PATH", "/a", 1), ("B", "2", 2)]),
+            ("# PATH=/a\n ; B=1\n\n  C = 1 \t\nD=", vec![("C", "1", 4), ("D", "", 5)]),
+            ("A='x\nPATH=/a\n'\nB=1", vec![("A", "x\nPATH=/a\n", 1), ("B", "1", 4)]),
+            (
+                "A=\"x\\\"\nPATH=/a\"\nB=1",
+                vec![("A", "x\"\nPATH=/a", 1), ("B", "1", 3)],
+            ),
+            ("A=x\\\nPATH=/a\nB=1", vec![("A", "xPATH=/a", 1), ("B", "1", 3)]),
+            ("A=it's\nPATH=/a\n", vec![("A", "it's", 1), ("PATH", "/a", 2)]),
+            ("# x\\\nPATH=/a\nB=1", vec![("PATH", "/a", 2), ("B", "1", 3)]),
+            ("no assignment\n1A=2\nexport PATH=/a\nPATH=\n", vec![("PATH", "", 4)]),
+            (
+                "A='x ' \"y\" z \nB=\\$x\\y \\ \n",
+                vec![("A", "x yz", 1), ("B", "$xy  ", 2)],
+            ),
+            (
+                "A=\"\\$x\\y\\\\\"\nB='\\y'\nC=\" a\nD=1",
+                vec![("A", "$x\\y\\", 1), ("B", "\\y", 2), ("C", " a\nD=1", 3)],
+            ),
+            (
+                "A=a=b # c\rB=1\nC=a\x01b\n",
+                vec![("A", "a=b # c", 1), ("B", "1", 1), ("C", "a\x01b", 2)],
+            ),
             ("", vec![]),
         ] {
-            let want: Vec<_> = want.into_iter().map(|(name, line)| (name.to_owned(), line)).collect();
-            assert_eq!(names_in_file(text), want, "{text:?}");
+            let got = in_file(text.as_bytes()).unwrap();
+            let got: Vec<_> = got.iter().map(|v| (&*v.name, &*v.value, v.line)).collect();
+            assert_eq!(got, want, "{text:?}");
         }
+        assert_eq!(in_file(b"# \xff\nA=\xff"), Err(FileFault::NotUtf8(2)));
+        assert_eq!(in_file(b"A=1\0"), Err(FileFault::Nul));
     }
 }

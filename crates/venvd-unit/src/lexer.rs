@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use smallvec::SmallVec;
+
 /// The longest line, and the longest joined line, that systemd reads (`LONG_LINE_MAX`).
 pub const LINE_LIMIT: usize = 1024 * 1024;
 
@@ -26,6 +28,9 @@ struct Piece {
     position: Position,
 }
 
+/// The parts of a joined line: nearly always there is one, which needs no memory of its own.
+type Pieces = SmallVec<[Piece; 1]>;
+
 /// `Key=value` in a section, continuations joined.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -37,7 +42,7 @@ pub struct Assignment {
     pub value: String,
     /// The last physical line it stands on: the one that systemd names in its messages.
     pub line: u32,
-    pieces: Vec<Piece>,
+    pieces: Pieces,
 }
 
 impl Assignment {
@@ -148,7 +153,7 @@ pub fn parse(bytes: &[u8]) -> UnitText {
 #[derive(Debug, Default)]
 struct Joined<'a> {
     bytes: Cow<'a, [u8]>,
-    pieces: Vec<Piece>,
+    pieces: Pieces,
 }
 
 impl<'a> Joined<'a> {
@@ -275,7 +280,7 @@ fn text(bytes: &[u8]) -> Result<&str, usize> {
 }
 
 /// Makes the pieces of a joined line count from byte `start` of it.
-fn shift(pieces: &[Piece], start: usize) -> Vec<Piece> {
+fn shift(pieces: &[Piece], start: usize) -> Pieces {
     let first = pieces.iter().rposition(|piece| piece.at <= start).unwrap_or(0);
     pieces
         .iter()

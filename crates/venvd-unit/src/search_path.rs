@@ -28,6 +28,15 @@ pub const SYSTEM_DIRECTORIES: [&str; 10] = [
     "/lib/systemd/system",
 ];
 
+/// In front of which of them those of generators come.
+const GENERATED: [(&str, &str); 2] = [
+    ("/etc/systemd/system", "/run/systemd/generator.early"),
+    ("/usr/local/lib/systemd/system", "/run/systemd/generator"),
+];
+
+/// And the one that comes last.
+const GENERATED_LATE: &str = "/run/systemd/generator.late";
+
 /// As many aliases of aliases as systemd follows (`FOLLOW_MAX`).
 const FOLLOW_MAX: usize = 8;
 
@@ -64,6 +73,19 @@ pub struct Found {
     pub id: UnitId,
 }
 
+/// Returns [`SYSTEM_DIRECTORIES`] with those of generators, for a system whose generators have run.
+#[must_use]
+pub fn directories_with_generated() -> Vec<PathBuf> {
+    let mut directories = Vec::new();
+    for directory in SYSTEM_DIRECTORIES {
+        let before = GENERATED.iter().filter(|(other, _)| *other == directory);
+        directories.extend(before.map(|(_, generated)| PathBuf::from(generated)));
+        directories.push(PathBuf::from(directory));
+    }
+    directories.push(PathBuf::from(GENERATED_LATE));
+    directories
+}
+
 /// An index of all unit files below a root.
 #[derive(Debug)]
 pub struct UnitFiles {
@@ -76,7 +98,7 @@ pub struct UnitFiles {
     aliases: HashMap<UnitId, Vec<UnitId>>,
     /// For templates: the instances that have something of their own.
     instances: HashMap<UnitId, BTreeSet<UnitId>>,
-    /// For the name of a drop-in directory, `a.service.d`: in which of the directories there is one, as indices.
+    /// For what a drop-in directory is called, without the `.d` of `a.service.d`: in which of the directories there is one, as indices.
     dropin_directories: HashMap<String, Vec<usize>>,
     unreadable: Vec<Unreadable>,
 }
@@ -134,7 +156,7 @@ impl UnitFiles {
         &self.directories
     }
 
-    /// Returns in which of [`Self::directories`] there is a drop-in directory of this name, as indices in order.
+    /// Returns in which of [`Self::directories`] there is a drop-in directory `name.d`, as indices in order.
     pub(crate) fn dropin_directories(&self, name: &str) -> &[usize] {
         self.dropin_directories.get(name).map_or(&[], Vec::as_slice)
     }
@@ -232,19 +254,17 @@ impl UnitFiles {
     }
 
     fn index_instances(&mut self) {
-        let directories = self
-            .dropin_directories
-            .keys()
-            .filter_map(|name| UnitId::parse(name.strip_suffix(".d")?).ok());
+        let directories = self.dropin_directories.keys();
+        let directories: Vec<_> = directories.filter_map(|name| UnitId::parse(name).ok()).collect();
         let mut instances: HashMap<UnitId, BTreeSet<UnitId>> = HashMap::new();
-        for name in self.targets.keys().cloned().chain(directories) {
+        for name in self.targets.keys().chain(&directories) {
             if let Some(template) = name.template() {
                 // What an alias of it has counts for the instance itself.
-                let own = self.find(&name).id;
+                let own = self.find(name).id;
                 if let Some(template) = own.template() {
                     instances.entry(template).or_default().insert(own);
                 }
-                instances.entry(template).or_default().insert(name);
+                instances.entry(template).or_default().insert(name.clone());
             }
         }
         self.instances = instances;
@@ -329,10 +349,14 @@ impl UnitFiles {
     ) -> io::Result<()> {
         match UnitId::parse(name) {
             Ok(id) if !self.targets.contains_key(&id) => self.add_entry(id, directory.join(name), (entry, inside))?,
-            Err(_) if is_dropin_name(name) && self.is_dropin_directory(entry)? => {
-                self.dropin_directories.entry(name.to_owned()).or_default().push(index);
+            Ok(_) => {}
+            Err(_) => {
+                if let Some(unit) = dropins_of(name)
+                    && self.is_dropin_directory(entry)?
+                {
+                    self.dropin_directories.entry(unit.to_owned()).or_default().push(index);
+                }
             }
-            Ok(_) | Err(_) => {}
         }
         Ok(())
     }
@@ -382,10 +406,10 @@ fn file_id(path: &Path) -> Option<UnitId> {
     UnitId::parse(path.file_name()?.to_str()?).ok()
 }
 
-/// `directory_name_is_valid()`: the drop-ins of a unit, or of a type.
-fn is_dropin_name(name: &str) -> bool {
+/// `directory_name_is_valid()`: returns what a directory of that name has drop-ins of, a unit or a type.
+fn dropins_of(name: &str) -> Option<&str> {
     name.strip_suffix(".d")
-        .is_some_and(|name| name::TYPES.contains(&name) || UnitId::parse(name).is_ok())
+        .filter(|name| name::TYPES.contains(name) || UnitId::parse(name).is_ok())
 }
 
 /// `unit_validate_alias_symlink_or_warn()`

@@ -58,6 +58,17 @@ pub(super) fn contest(mut sides: Vec<Side<'_>>, samples: usize) -> Result<Rounds
 }
 
 impl Rounds {
+    /// Returns those of a contest that was run elsewhere.
+    pub(super) fn nameless(rounds: Vec<Vec<f64>>) -> Self {
+        let names = Vec::new();
+        Self { names, rounds }
+    }
+
+    /// Returns all samples, a line per round.
+    pub(super) fn figures(&self) -> &[Vec<f64>] {
+        &self.rounds
+    }
+
     /// Returns the median of a side.
     pub(super) fn median(&self, side: usize) -> f64 {
         median(self.of(side).collect())

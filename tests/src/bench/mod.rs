@@ -3,6 +3,7 @@
 //! A [`Row`] holds one figure of ours and those of its peers. All sides of a row are measured in turn (`contest.rs`), so
 //! that a machine that gets slower does so for all of them. A row that does not hold stays in, and says so.
 
+pub mod activate;
 mod contest;
 mod core;
 mod fixture;
@@ -44,7 +45,7 @@ impl Options {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What it belongs to: `core`, `generator`.
+    /// What it belongs to: `core`, `generator`, `activate`.
     pub group: &'static str,
     /// What is done.
     pub name: String,
@@ -117,7 +118,7 @@ struct Group {
     measure: fn(&Options, Say<'_>) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 2] = [
+const GROUPS: [Group; 3] = [
     Group {
         name: "core",
         parts: &core::PARTS,
@@ -127,6 +128,11 @@ const GROUPS: [Group; 2] = [
         name: "generator",
         parts: &generator::PARTS,
         measure: generator::rows,
+    },
+    Group {
+        name: "activate",
+        parts: &activate::PARTS,
+        measure: activate::rows,
     },
 ];
 

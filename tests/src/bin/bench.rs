@@ -1,7 +1,8 @@
 //! Takes the figures: `make bench [ONLY=core]`.
 //!
 //! `bench --venvctl PROGRAM --generator PROGRAM [--only GROUP,GROUP] [--output FILE] [--samples N]`. The exit status says
-//! whether the figures could be taken, not whether all hold: that is in the table and in the file.
+//! whether the figures could be taken, not whether all hold: that is in the table and in the file. `bench race` is for the
+//! machine that a group runs it in.
 
 use std::env;
 use std::io::Write;
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use venvd_tests::bench::activate::race;
 use venvd_tests::bench::{self, Options};
 
 fn main() -> ExitCode {
@@ -28,6 +30,9 @@ fn main() -> ExitCode {
 }
 
 fn run(say: bench::Say<'_>) -> Result<()> {
+    if env::args().nth(1).as_deref() == Some(race::WORD) {
+        return race::run();
+    }
     let mut options = Options {
         only: Vec::new(),
         venvctl: env::current_exe()?.with_file_name("venvctl"),

@@ -85,7 +85,6 @@ fn three_thousand_calls_through_fifty_activations_are_all_allowed() -> Result<()
             );
         }
     }
-    // The test can tell: without an overlap, the process that is being stopped is refused.
     let rule = "cinder ALL=(root) NOPASSWD: NOSETENV: /var/lib/venvd/venvs/cinder/";
     let rules = machine.read("/etc/sudoers.d/venvd-cinder");
     assert_eq!(rules.matches(rule).count(), 1, "one venv's rights are left: {rules}");

@@ -11,11 +11,12 @@ const SOON: Duration = Duration::from_secs(20);
 /// The tags whose programs sudo admits, in the order of the rules.
 fn admitted(machine: &Machine) -> Vec<String> {
     let rules = machine.read("/etc/sudoers.d/venvd-demo");
+    let rules = rules.lines().filter(|line| line.ends_with(" *")).collect::<Vec<_>>();
     let tag = |line: &str| {
         let (_, rest) = line.split_once("NOPASSWD: NOSETENV: /var/lib/venvd/venvs/demo/")?;
         Some(rest.split_once('/')?.0.to_owned())
     };
-    rules.lines().filter_map(tag).collect()
+    rules.into_iter().filter_map(tag).collect()
 }
 
 /// The exit status of a call that names the program of a venv.
@@ -49,51 +50,38 @@ fn rights_end(machine: &Machine, expected: &[&str]) {
     });
 }
 
-fn last_as_long_as_its_processes(os: Os) -> Result<()> {
-    let demo = Demo::new(os)?;
-    let machine = &demo.machine;
+/// Lets the unit run a script of the scenario, and leave behind what that started.
+fn run_script(machine: &Machine, script: &str) {
+    let text =
+        format!("[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 /srv/transition/{script}\n");
+    machine.write("/etc/systemd/system/demo.service.d/10-script.conf", text, 0o644);
+    machine.ok(&format!("systemctl daemon-reload && systemctl restart {UNIT}"));
+}
 
-    // Somebody who is the service user and keeps a file of the venv open is no process of a unit.
+/// Somebody who is the service user and keeps a file of the venv open is no process of a unit.
+fn keeping_a_file_open_keeps_nothing(machine: &Machine) {
     machine.ok("runuser -u demo -- setsid sh -c 'exec sleep 1000000 <\"$1\"' sh \
                 /var/lib/venvd/venvs/demo/a/bin/oslo-rootwrap >/dev/null 2>&1 & echo $! >/run/keeper");
     activate(machine, "demo:b");
     assert_eq!(admitted(machine), ["b"]);
     assert_eq!((call(machine, "a"), call(machine, "b")), (1, 0));
     machine.ok("kill $(cat /run/keeper); ! test -e /run/venvd/leaving/demo.json");
+}
 
-    // What a unit leaves behind keeps its rights, until it ends.
-    machine.copy_in(
-        concat!(env!("CARGO_MANIFEST_DIR"), "/scenario/transition"),
-        "/srv/transition",
-    );
-    machine.write(
-        "/etc/systemd/system/demo.service.d/10-stays.conf",
-        "[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 /srv/transition/stays.py\n",
-        0o644,
-    );
-    machine.ok(&format!("systemctl daemon-reload && systemctl restart {UNIT}"));
+/// What a unit leaves behind keeps its rights, until it ends; also when venvd is not the same any more.
+fn what_a_unit_leaves_behind_keeps_its_rights(machine: &Machine) {
+    run_script(machine, "stays.py");
     activate(machine, "demo:a");
     let stays = left_behind(machine);
     assert_eq!(admitted(machine), ["a", "b"], "the one in force in front");
     assert_eq!((call(machine, "a"), call(machine, "b")), (0, 0));
     let path = machine.read("/etc/sudoers.d/venvd_path-demo") + &machine.read(ROOTWRAP);
-    let front = "/var/lib/venvd/venvs/demo/a/bin";
-    assert_eq!(
-        path.matches(&format!("{front}:/var/lib/venvd/venvs/demo/b/bin"))
-            .count(),
-        1,
-        "{path}"
-    );
-    assert_eq!(
-        path.matches(&format!("{front},/var/lib/venvd/venvs/demo/b/bin"))
-            .count(),
-        1,
-        "{path}"
-    );
+    let (front, behind) = ("/var/lib/venvd/venvs/demo/a/bin", "/var/lib/venvd/venvs/demo/b/bin");
+    for both in [format!("{front}:{behind}"), format!("{front},{behind}")] {
+        assert_eq!(path.matches(&both).count(), 1, "{path}");
+    }
     let applied = machine.ok("venvctl policy apply demo");
     assert!(applied.starts_with("demo: unchanged"), "{applied}");
-
-    // Also when venvd is not the same any more.
     machine.ok("systemctl kill -s KILL venvd.service");
     machine.wait_until(SOON, "venvd is back", |machine| {
         machine
@@ -104,8 +92,9 @@ fn last_as_long_as_its_processes(os: Os) -> Result<()> {
     machine.ok(&format!("kill {stays}"));
     rights_end(machine, &["a"]);
     assert_eq!((call(machine, "a"), call(machine, "b")), (0, 1));
+}
 
-    // At most for policy-grace.
+fn at_most_for_policy_grace(machine: &Machine) {
     machine.write("/etc/venvd/venvd.toml", "policy-grace = \"3s\"\n", 0o644);
     activate(machine, "demo:b");
     assert_eq!(admitted(machine), ["b", "a"]);
@@ -117,23 +106,78 @@ fn last_as_long_as_its_processes(os: Os) -> Result<()> {
         said.contains("the rights of demo:a end: their time (policy-grace) is over"),
         "{said}"
     );
-
-    // Without any overlap, whoever stays behind.
     machine.write("/etc/venvd/venvd.toml", "", 0o644);
+}
+
+/// Without any overlap, whoever stays behind.
+fn revoked_at_once(machine: &Machine) {
     activate(machine, "--revoke demo:a");
     let stays = left_behind(machine);
     assert_eq!(admitted(machine), ["a"]);
     assert_eq!((call(machine, "a"), call(machine, "b")), (0, 1));
     machine.ok(&format!("kill {stays}"));
+}
 
-    // Off is off.
+/// Root's daemon of a venv, which nobody of it needs any more, ends with its rights.
+fn daemons_of_root_end_with_the_rights(machine: &Machine) {
+    run_script(machine, "daemon.py");
+    let daemons = |tag: &str| {
+        let program = format!("demo/{tag}/bin/oslo-rootwrap-daemon");
+        machine
+            .run(&["pgrep", "-c", "-u", "root", "-f", &program])
+            .stdout
+            .trim()
+            .to_owned()
+    };
+    machine.wait_until(SOON, "the daemon serves", |_| daemons("a") == "1");
+    activate(machine, "demo:b");
+    assert_eq!(admitted(machine), ["b"], "daemons alone keep nothing");
+    machine.wait_until(SOON, "the daemon ends", |_| daemons("a") == "0");
+}
+
+/// Units that run on until somebody restarts them stay in front, and keep their rights for as long.
+fn at_the_next_restart(machine: &Machine) {
+    run_script(machine, "stays.py");
+    let runs = machine.main_pid(UNIT);
+    activate(machine, "--at-next-restart demo:a");
+    assert_eq!(
+        (machine.main_pid(UNIT), admitted(machine)),
+        (runs, vec!["b".to_owned(), "a".to_owned()])
+    );
+    let stays = machine.ok(&format!(
+        "cat /sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs | tr '\\n' ' '"
+    ));
+    machine.ok(&format!("systemctl restart {UNIT}; kill {stays} 2>/dev/null || true"));
+    rights_end(machine, &["a"]);
+}
+
+fn off_is_off(machine: &Machine) {
     activate(machine, "demo:b");
     assert_eq!(admitted(machine), ["b", "a"]);
     machine.ok("venvctl disable demo");
-    assert_eq!(
-        machine.ok("ls /etc/sudoers.d /run/venvd/leaving | grep -e venvd -e demo || true"),
-        ""
+    let left = machine.ok("ls -d /etc/sudoers.d/venvd* /run/venvd/leaving/* 2>/dev/null || true");
+    assert_eq!(left, "");
+}
+
+fn last_as_long_as_its_processes(os: Os) -> Result<()> {
+    let demo = Demo::new(os)?;
+    let machine = &demo.machine;
+    machine.copy_in(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/scenario/transition"),
+        "/srv/transition",
     );
+    machine.write(
+        "/etc/venvd/apps/demo.toml.d/50-daemon.toml",
+        "[sudo]\ncommands = [\"oslo-rootwrap /etc/demo/rootwrap.conf *\", \"oslo-rootwrap-daemon /etc/demo/rootwrap.conf\"]\n",
+        0o644,
+    );
+    keeping_a_file_open_keeps_nothing(machine);
+    what_a_unit_leaves_behind_keeps_its_rights(machine);
+    at_most_for_policy_grace(machine);
+    revoked_at_once(machine);
+    daemons_of_root_end_with_the_rights(machine);
+    at_the_next_restart(machine);
+    off_is_off(machine);
     Ok(())
 }
 

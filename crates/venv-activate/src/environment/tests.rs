@@ -16,10 +16,11 @@ fn nova() -> Account {
 }
 
 fn venv() -> VenvPath {
-    VenvPath::local(
-        &venvd_app::Layout::new(venvd_fs::Root::host()),
-        "nova:29.2.0".parse().unwrap(),
-    )
+    VenvPath::local(&layout(), "nova:29.2.0".parse().unwrap())
+}
+
+fn layout() -> Layout {
+    Layout::new(venvd_fs::Root::host())
 }
 
 /// What root's shell may have, and what must not arrive.
@@ -100,7 +101,7 @@ fn hostile() -> Variables {
 fn a_service_user_gets_exactly_this() {
     let mut result = clean(hostile());
     become_user(&mut result, &nova());
-    enter_venv(&mut result, &venv());
+    enter_venv(&layout(), &mut result, &venv());
     let golden = variables(&[
         ("HOME", "/var/lib/nova"),
         ("LANG", "C.UTF-8"),
@@ -124,7 +125,7 @@ fn a_service_user_gets_exactly_this() {
 #[test]
 fn a_caller_keeps_its_session_but_no_hook() {
     let mut result = clean(hostile());
-    enter_venv(&mut result, &venv());
+    enter_venv(&layout(), &mut result, &venv());
     for (name, value) in [
         ("HOME", "/root"),
         ("XDG_RUNTIME_DIR", "of-root"),
@@ -140,10 +141,14 @@ fn a_caller_keeps_its_session_but_no_hook() {
 
 #[test]
 fn entering_twice_is_entering_once() {
-    let mut once = variables(&[("PATH", "/usr/bin:/bin")]);
-    enter_venv(&mut once, &venv());
+    let mut once = variables(&[("PATH", "/var/lib/venvd/venvs/glance/1/bin:/usr/bin:/bin")]);
+    enter_venv(&layout(), &mut once, &venv());
+    assert_eq!(
+        &once[OsStr::new(PATH)],
+        "/var/lib/venvd/venvs/nova/29.2.0/bin:/usr/bin:/bin"
+    );
     let mut twice = once.clone();
-    enter_venv(&mut twice, &venv());
+    enter_venv(&layout(), &mut twice, &venv());
     assert_eq!(once, twice);
 }
 
@@ -151,7 +156,7 @@ fn entering_twice_is_entering_once() {
 fn without_a_path_there_is_a_safe_one() {
     for pairs in [[].as_slice(), &[("PATH", "")]] {
         let mut result = variables(pairs);
-        enter_venv(&mut result, &venv());
+        enter_venv(&layout(), &mut result, &venv());
         let path = result[OsStr::new(PATH)].to_str().unwrap();
         assert!(path.ends_with(SAFE_PATH), "{path}");
     }

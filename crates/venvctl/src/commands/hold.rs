@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use nix::unistd::{User, getuid};
 use serde::Serialize;
 use venvd_app::{Layout, VenvName};
-use venvd_core::hold::{self, Hold};
-use venvd_core::list;
+use venvd_core::note::Note;
+use venvd_core::{hold, list};
 use venvd_fs::atomic::Change;
 
 use crate::failure::Failure;
@@ -19,32 +19,24 @@ struct State {
     held: bool,
     changed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hold: Option<Hold>,
+    hold: Option<Note>,
 }
 
 /// Holds a venv.
 pub(super) fn hold(layout: &Layout, venv: &VenvName, reason: Option<&str>, json: bool) -> Result<ExitCode, Failure> {
-    if reason.is_some_and(|reason| reason.chars().any(char::is_control)) {
-        let message = "the reason has a line break or another control character; give it in one line of plain text";
-        return Err(Failure::refused("invalid-reason", message));
-    }
+    let hold = note(reason)?;
     let before = hold::read(layout, venv)?;
     if let (Some(before), None) = (&before, reason) {
         // Who only says `hold` again takes nobody's reason away; a venv that is not there is told all the same.
         list::find(layout, venv)?;
         return show_held(venv, json, (before.clone(), false, before_text(before, "as before")));
     }
-    let hold = Hold {
-        reason: reason.map(str::to_owned),
-        by: caller(),
-        since: Some(now()),
-    };
     let changed = hold::hold(layout, venv, &hold)? == Change::Changed;
     let text = before.map_or_else(String::new, |before| before_text(&before, "and its reason is replaced"));
     show_held(venv, json, (hold, changed, text))
 }
 
-fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Hold, bool, String)) -> Result<ExitCode, Failure> {
+fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Note, bool, String)) -> Result<ExitCode, Failure> {
     let state = State {
         venv: venv.clone(),
         held: true,
@@ -58,7 +50,7 @@ fn show_held(venv: &VenvName, json: bool, (hold, changed, before): (Hold, bool, 
 }
 
 /// Says that a venv was held already, by whom and why.
-fn before_text(before: &Hold, what: &str) -> String {
+fn before_text(before: &Note, what: &str) -> String {
     let by = before.by.iter().map(|by| format!(" by {by}"));
     let why = before.reason.iter().map(|why| format!(": {why}"));
     let said: String = by.chain(why).collect();
@@ -87,6 +79,19 @@ pub(super) fn unhold(layout: &Layout, venv: &VenvName, json: bool) -> Result<Exi
         format!("{venv} is not held{before}\n")
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what is to be remembered of a word that is said now.
+pub(super) fn note(reason: Option<&str>) -> Result<Note, Failure> {
+    if reason.is_some_and(|reason| reason.chars().any(char::is_control)) {
+        let message = "the reason has a line break or another control character; give it in one line of plain text";
+        return Err(Failure::refused("invalid-reason", message));
+    }
+    Ok(Note {
+        reason: reason.map(str::to_owned),
+        by: caller(),
+        since: Some(now()),
+    })
 }
 
 /// Returns seconds since 1970.
@@ -130,7 +135,7 @@ mod tests {
 
     #[test]
     fn says_who_held_it_before() {
-        let before = Hold {
+        let before = Note {
             reason: Some("audit".into()),
             by: Some("alice".into()),
             since: None,

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use serde::Serialize;
 use venvd_app::{AppName, Layout, VenvName};
 use venvd_core::collect::Sizes;
-use venvd_core::hold::{self, Hold};
+use venvd_core::hold;
 use venvd_core::list::{self, Listed};
+use venvd_core::note::Note;
 use venvd_core::usage::{Usage, Use};
 
 use super::hold::now;
@@ -32,7 +33,7 @@ struct Row {
     in_force: bool,
     previous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    held: Option<Hold>,
+    held: Option<Note>,
     /// The processes that use it, as far as the caller may see them.
     used_by: Vec<Use>,
     /// Bytes of all its files.
@@ -168,7 +169,7 @@ mod tests {
             asked_for: in_force,
             in_force,
             previous: false,
-            held: (!in_force).then(Hold::default),
+            held: (!in_force).then(Note::default),
             used_by: Vec::new(),
             size: Some(403_000_000),
             alone: 5_100_000,

@@ -4,6 +4,7 @@ mod build;
 mod cat;
 mod diff;
 mod doctor;
+mod freeze;
 mod gc;
 mod hold;
 mod install;
@@ -68,6 +69,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         }
         Command::Hold { venv, reason } => return hold::hold(&layout, &venv, reason.as_deref(), json),
         Command::Unhold { venv } => return hold::unhold(&layout, &venv, json),
+        Command::Freeze { app, reason } => return freeze::freeze(&layout, &app, reason.as_deref(), json),
+        Command::Thaw { app } => return freeze::thaw(&layout, &app, json),
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
@@ -92,7 +95,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Activate { venv, revoke } => Request::Activate { venv, revoke },
+        Command::Activate { venv, how } => Request::Activate { venv, how },
         Command::Rollback { app } => Request::Rollback(app),
         Command::Enable { app } => Request::Enable(app),
         Command::Disable { app } => Request::Disable(app),

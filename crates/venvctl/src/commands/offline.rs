@@ -4,8 +4,9 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, ProgramName, search};
-use venvd_core::preflight;
+use venvd_app::{App, AppName, Layout, ProgramName, exposed, search};
+use venvd_bus::Code;
+use venvd_core::{brake, preflight};
 use venvd_fs::atomic;
 
 use crate::client::Request;
@@ -32,7 +33,7 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
         ));
     }
     match request {
-        // Nobody runs there whose rights could end.
+        // Nobody runs there whose rights could end, or who could be restarted.
         Request::Activate { venv, .. } => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
         Request::Rollback(_) => {
             let previous = links::read(layout, Link::Previous, name)?.ok_or_else(|| {
@@ -43,8 +44,14 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
             })?;
             put_in_force(layout, &app, &previous)?;
         }
-        Request::Enable(_) => switch(layout, name, true)?,
+        Request::Enable(_) => {
+            exposed::check(layout, &app)?;
+            switch(layout, name, true)?;
+        }
         Request::Disable(_) => switch(layout, name, false)?,
+    }
+    for problem in exposed::follow(layout) {
+        output::say(&format!("note: {}", venvd_fs::report(&problem)));
     }
     let app = search::load_app(layout, name)?;
     let in_force = links::read(layout, Link::Committed, name)?.map(|venv| venv.name().to_string());
@@ -68,6 +75,14 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
 fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failure> {
     let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
     let manifest = preflight::check(layout, venv, &needed)?;
+    if let Some(note) = brake::frozen(layout, &app.name)? {
+        let name = &app.name;
+        let message = format!("{name} is frozen{note}; `venvctl thaw {name}` lets it be activated again");
+        return Err(Failure::refused(Code::FROZEN, message));
+    }
+    if app.enabled {
+        exposed::check(layout, app)?;
+    }
     let before = links::read(layout, Link::Committed, &app.name)?;
     venvd_core::committed_record(&manifest)?.write(&Link::Committed.record(layout, &app.name))?;
     search::accept(layout, &app.name)?;

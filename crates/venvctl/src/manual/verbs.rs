@@ -74,6 +74,7 @@ pub(super) enum File {
     Committed,
     Previous,
     Held,
+    Frozen,
     Pending,
     Report,
     DropIn,
@@ -109,6 +110,7 @@ impl File {
             Self::Committed => ("/etc/venvd/committed/APP", "the venv that is in force"),
             Self::Previous => ("/etc/venvd/previous/APP", "the venv that was in force before"),
             Self::Held => ("/etc/venvd/held/APP/TAG", "says that a venv is held, and why"),
+            Self::Frozen => ("/etc/venvd/frozen/APP", "says that an app is frozen, and why"),
             Self::Pending => ("/etc/venvd/pending/APP", "says that an activation is open"),
             Self::Report => (
                 "/run/systemd/generator/venvd-report.json",
@@ -310,6 +312,14 @@ pub(super) const VERBS: &[Verb] = &[
                 "venvctl activate nova:29.2.0",
             ),
             example(
+                "With nothing restarted now, but with the next start of each unit:",
+                "venvctl activate --at-next-restart nova:29.2.0",
+            ),
+            example(
+                "After a fault in the venv before, whose sudo rights must end at once:",
+                "venvctl activate --revoke nova:29.2.1",
+            ),
+            example(
                 "In an image, where nothing runs: both links move at once:",
                 "venvctl --root /srv/image activate nova:29.2.0",
             ),
@@ -317,6 +327,23 @@ pub(super) const VERBS: &[Verb] = &[
         exit: Exit::Activation,
         files: &[File::Active, File::Committed, File::Previous, File::Transactions],
         see: &["rollback", "enable", "status"],
+    },
+    Verb {
+        name: "freeze",
+        examples: &[example(
+            "While the cells are being moved:",
+            "venvctl freeze nova --reason 'until the cells are moved'",
+        )],
+        exit: Exit::Done,
+        files: &[File::Frozen],
+        see: &["thaw", "activate", "hold"],
+    },
+    Verb {
+        name: "thaw",
+        examples: &[example("Let nova be activated again:", "venvctl thaw nova")],
+        exit: Exit::Done,
+        files: &[File::Frozen],
+        see: &["freeze", "activate"],
     },
     Verb {
         name: "rollback",

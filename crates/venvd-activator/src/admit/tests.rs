@@ -115,5 +115,5 @@ fn without_rights_nobody_is_looked_for() {
     let place = Place::new();
     let host = place.driver(place.systemd()).host;
     let (app, _) = host.app(&place.app).unwrap();
-    assert_eq!(host.leave(&app, Some(&venv("1")), Some(&venv("2"))).unwrap(), []);
+    assert_eq!(host.leave(&app, &example(1), &venv("2")).unwrap(), []);
 }

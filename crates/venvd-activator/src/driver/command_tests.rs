@@ -195,15 +195,13 @@ async fn killed_while_a_command_runs() {
 
 #[tokio::test]
 async fn behind_a_one_way_hook_units_that_fail_stay_in_the_new_venv() {
-    let place = Place::new();
-    place.define(&COMMANDS.replacen("\nwhen-unit", "\none-way = true\nwhen-unit", 1));
     for (sick, failing, in_force) in [
         ("2", "", "2"),
         ("", "/bin/migrate --online", "2"),
         ("", "/bin/contract", "1"),
     ] {
-        place.set(Link::Committed, "1");
-        place.set(Link::Active, "1");
+        let place = Place::new();
+        place.define(&COMMANDS.replacen("\nwhen-unit", "\none-way = true\nwhen-unit", 1));
         let mut systemd = place.systemd();
         systemd.sick.extend((!sick.is_empty()).then_some(sick));
         systemd.failing.insert(failing);

@@ -139,13 +139,7 @@ impl State {
 
     /// Whether what was asked for stays, as far as it got.
     pub(super) fn stays(&self, case: &Case) -> bool {
-        let failed_at = self.failed_at.unwrap_or(Effect::Check);
-        let has_begun = match failed_at {
-            Effect::StopUnits => false,
-            Effect::RunHook(stage, _) => stage == HookStage::AfterStart,
-            Effect::CheckHealth => true,
-            other => touches_units(other),
-        };
+        let has_begun = self.failed_at.is_some_and(judges_the_venv);
         // Systemd is told only what is committed whole; before that, all that has run of the new venv are hooks.
         let is_committed = self.reached(case).contains(&Effect::Reload);
         case.rollback == Rollback::Never && has_begun || self.one_way && is_committed
@@ -185,6 +179,16 @@ pub(super) fn next(effects: &[Effect], after: Option<Effect>) -> Option<Effect> 
 pub(super) fn touches_units(effect: Effect) -> bool {
     use Effect::{RestartUnits, Settle, StartUnits, StopUnits};
     matches!(effect, StopUnits | RestartUnits | StartUnits | Settle(_))
+}
+
+/// Whether what fails here is how the venv does, and not how the host does on the way to it.
+pub(super) fn judges_the_venv(effect: Effect) -> bool {
+    match effect {
+        Effect::StopUnits => false,
+        Effect::RunHook(stage, _) => stage == HookStage::AfterStart,
+        Effect::CheckHealth => true,
+        other => touches_units(other),
+    }
 }
 
 pub(super) fn changes_nothing(effect: Effect) -> bool {

@@ -17,6 +17,7 @@ fn case(kind: Kind) -> Case {
         rollback: Rollback::Automatic,
         timeout: Duration::from_secs(10),
         old_rights: OldRights::UntilGone,
+        restart: When::Now,
         commands: Commands::default(),
     }
 }
@@ -206,6 +207,26 @@ fn ways_forward() {
                 WritePolicies(Admit::Turned),
                 StartUnits,
                 Settle(Side::New),
+                SetPrevious,
+                leaving,
+                ends[1],
+            ],
+        ),
+        (
+            "later: units run on as they do",
+            Case {
+                restart: When::Later,
+                ..case(Kind::Activate)
+            },
+            Captured::Running,
+            vec![
+                Check,
+                SetActive(Side::New),
+                Capture,
+                MarkPending,
+                WritePolicies(Admit::Both),
+                SetCommitted(Side::New),
+                Reload,
                 SetPrevious,
                 leaving,
                 ends[1],
@@ -505,4 +526,28 @@ fn the_time_limit_covers_all_that_the_units_do_and_is_given_anew_for_the_way_bac
     assert_eq!((effect, back.deadline()), (Some(StopUnits), Some(at(25))));
     assert_eq!(back.failures().0.unwrap().code.as_str(), Code::TIMEOUT);
     assert_eq!(back.stage(), Stage::RollingBack);
+}
+
+#[test]
+fn a_venv_is_condemned_only_for_what_its_units_did() {
+    let condemned = |broken: Effect| {
+        let (_, state) = run(&case(Kind::Activate), Captured::Running, &[broken]);
+        state.condemns().is_some()
+    };
+    // What fails here fails as `Code::INTERNAL`: a fault of the host, not of the venv.
+    assert!(!condemned(RestartUnits) && !condemned(SetCommitted(Side::New)));
+    for (code, at, expected) in [
+        (Code::JOB_FAILED, RestartUnits, true),
+        (Code::NOT_SETTLED, Settle(Side::New), true),
+        (Code::TIMEOUT, Settle(Side::New), true),
+        (Code::INTERRUPTED, Settle(Side::New), false),
+        (Code::POLICY, WritePolicies(Admit::Both), false),
+    ] {
+        let state = State {
+            failure: Some(Failure::new(code, "")),
+            failed_at: Some(at),
+            ..State::default()
+        };
+        assert_eq!(state.condemns().is_some(), expected, "{code} at {at:?}");
+    }
 }

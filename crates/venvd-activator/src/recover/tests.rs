@@ -3,8 +3,7 @@ use std::time::Duration;
 use venvd_bus::{Cause, Outcome};
 
 use super::*;
-use crate::machine::OldRights;
-use crate::request::{Ask, Request};
+use crate::request::{Ask, Options, Request};
 use crate::testing::{DISTRIBUTION, Place, Simulated};
 
 /// An activation, or a switch, is cut off in the middle of this call to systemd.
@@ -15,9 +14,8 @@ async fn cut_off(place: &Place, ask: Ask, hangs: &'static str) -> Simulated {
     let request = Request {
         app: place.app.clone(),
         ask,
-        cause: Cause::Dbus,
         caller_uid: Some(0),
-        old_rights: OldRights::UntilGone,
+        options: Options::of(Cause::Dbus),
     };
     let (mut transaction, _) = request.prepare(&driver.host, 1);
     let reached = async {

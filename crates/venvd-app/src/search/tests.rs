@@ -71,7 +71,7 @@ timeout = "1m"
 commands = []
 rollback = false
 [commands]
-expose = []
+expose = ["nova-status", "nova-manage", "nova-status"]
 "#;
 
 #[test]
@@ -99,6 +99,8 @@ fn a_full_definition_means_what_it_says() {
     assert!(app.sudo.commands[0].open_ended);
     assert_eq!(app.health.settle.as_secs(), 3);
     assert!(!app.health.rollback);
+    let expose: Vec<_> = app.expose.iter().map(crate::ProgramName::as_str).collect();
+    assert_eq!(expose, ["nova-manage", "nova-status"]);
     let needed: Vec<_> = app.needed_programs().into_iter().map(String::from).collect();
     assert_eq!(
         needed,
@@ -196,7 +198,6 @@ fn what_nothing_acts_upon_yet_is_refused_at_its_place() {
         ("pin = \"link\"", "1:7"),
         ("[bundle]\nfrom = \"registry.example.org/x\"", ""),
         ("[bundle]\nfrom = \"x\"", "1:1"),
-        ("[commands]\nexpose = [\"nova-manage\"]", "2:10"),
         ("[units.\"a.service\"]\nrestart = \"reload\"", "1:8"),
     ] {
         let shown = error_of(text);

@@ -104,7 +104,7 @@ fn a_venv_stays_for_each_reason_and_goes_without_one() {
     host.link(Link::Active, "nova:1");
     host.link(Link::Committed, "nova:2");
     host.link(Link::Previous, "nova:3");
-    let held = hold::Hold {
+    let held = crate::note::Note {
         reason: Some("the audit".into()),
         by: Some("alice".into()),
         since: None,
@@ -241,11 +241,14 @@ fn what_has_changed_since_the_plan_counts() {
     let host = Host::with_nine();
     let plan = host.plan(1);
     host.make_active("3");
-    hold::hold(&host.layout, local("nova:4").name(), &hold::Hold::default()).unwrap();
+    hold::hold(&host.layout, local("nova:4").name(), &crate::note::Note::default()).unwrap();
     fs::remove_dir_all(host.layout.on_disk(local("nova:5").path())).unwrap();
     let collected = apply(&host.layout, &asked(1), &plan);
     assert_eq!(collected.kept[&local("nova:3")], [Reason::AskedFor]);
-    assert_eq!(collected.kept[&local("nova:4")], [Reason::Held(hold::Hold::default())]);
+    assert_eq!(
+        collected.kept[&local("nova:4")],
+        [Reason::Held(crate::note::Note::default())]
+    );
     assert_eq!(collected.failed[&local("nova:5")].code(), "no-such-venv");
     assert_eq!(
         host.tags(),

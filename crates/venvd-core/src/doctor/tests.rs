@@ -39,6 +39,15 @@ fn write(host: &Host, path: &str, text: &str) {
     }
 }
 
+/// Lets the app expose a command, and its venv find its interpreter, so that it is really in force.
+fn expose(host: &Host) {
+    let definition = "enabled = true\n[build]\npackages = [\"demo\"]\n[commands]\nexpose = [\"demo-manage\"]\n";
+    write(host, "/etc/venvd/apps/demo.toml", definition);
+    let interpreter = &host.manifest.python.interpreter;
+    write(host, &interpreter.to_string_lossy(), "");
+    fs::set_permissions(host.layout.on_disk(interpreter), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Returns `severity about code` of each problem; that of space depends on the machine.
 fn said(host: &Host) -> Vec<String> {
     let problems = examine(&host.layout, None).problems;
@@ -70,11 +79,20 @@ fn an_empty_host_is_sound() {
 #[test]
 fn each_thing_that_is_wrong_is_told_with_what_to_do() {
     type Case = (&'static str, fn(&Host), &'static [&'static str]);
-    let cases: [Case; 13] = [
+    let cases: [Case; 15] = [
         (
             "an unknown key",
             |host| write(host, "/etc/venvd/apps/demo.toml", "buld = 1\n"),
             &["Wrong demo definition"],
+        ),
+        ("a command without its link", expose, &["Note commands commands"]),
+        (
+            "something in a link's place",
+            |host| {
+                expose(host);
+                write(host, "/usr/local/bin/demo-manage", "");
+            },
+            &["Wrong demo command-refused"],
         ),
         (
             "settings",

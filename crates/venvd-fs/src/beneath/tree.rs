@@ -6,8 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use super::{Error, Kind, MAX_DEPTH, refused};
+use crate::Root;
 use crate::error::{Error as FsError, IoContext};
 
 /// A directory that somebody else filled, and may still be changing. Nothing outside of it is ever reached.
@@ -37,6 +39,26 @@ impl Tree {
             path: path.to_owned(),
             directory: rustix::fs::open(path, flags, Mode::empty()).at("open", path)?,
         })
+    }
+
+    /// Opens a directory of the host that must be reached through no link at all; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When there is a link on the way (`ELOOP`), or no directory.
+    pub fn open_without_links(root: &Root, path: &Path) -> Result<Option<Self>, FsError> {
+        let on_disk = root.join(path);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = root.join("/");
+        let top = rustix::fs::open(&top, flags, Mode::empty()).at("open", &top)?;
+        let below = Path::new(".").join(path.strip_prefix("/").unwrap_or(path));
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(&top, &below, flags, Mode::empty(), resolve) {
+            Err(Errno::NOENT) => Ok(None),
+            directory => Ok(Some(Self {
+                directory: directory.at("open without links", &on_disk)?,
+                path: on_disk,
+            })),
+        }
     }
 
     /// Returns the directory, as it was opened.

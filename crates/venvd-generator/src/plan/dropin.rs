@@ -18,11 +18,13 @@ use crate::report::{UnitReport, UnitState};
 pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), host: &Host<'_>) {
     let Some(first) = members.first() else { return };
     if !one(plan, (&first.id, members), host) && has_template_of_ours(id, host) {
-        plan.files.insert(path(id), text::header(&first.in_force.app.source));
+        plan.files.insert(path(id), text::header(first.in_force));
     }
     if id.is_template() {
         let instances = host.units.instances(id);
-        for instance in instances.iter().filter(|instance| !host.claimed.contains(instance)) {
+        // By the name of its file: an alias of an instance that is declared is that instance, whose drop-in is its own.
+        let claimed = |instance: &UnitId| host.claims.contains_key(&host.units.find(instance).id);
+        for instance in instances.iter().filter(|instance| !claimed(instance)) {
             let members: Vec<_> = members
                 .iter()
                 .map(|member| Member {
@@ -32,8 +34,7 @@ pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), hos
                 .collect();
             if !one(plan, (instance, &members), host) && plan.files.contains_key(&path(&first.id)) {
                 // As for those that are declared by their names.
-                plan.files
-                    .insert(path(instance), text::header(&first.in_force.app.source));
+                plan.files.insert(path(instance), text::header(first.in_force));
             }
         }
     }
@@ -42,7 +43,7 @@ pub(super) fn plan(plan: &mut Part, (id, members): (&UnitId, &[Member<'_>]), hos
 /// Returns whether an instance that is left as it is could get the drop-in of its template. Of one name the instance's
 /// file wins: an empty one keeps the template's from it.
 fn has_template_of_ours(id: &UnitId, host: &Host<'_>) -> bool {
-    let ours = |template: UnitId| host.claimed.contains(&template) && !host.wholes.contains(&template);
+    let ours = |template: UnitId| host.claims.contains_key(&template) && !host.wholes.contains(&template);
     id.template().is_some_and(ours) && host.units.find(id).fragment.is_some()
 }
 
@@ -77,7 +78,7 @@ fn one(plan: &mut Part, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'
     let Some((first, _)) = admitted.first() else {
         return false;
     };
-    let app = first.in_force.app;
+    let in_force = first.in_force;
     // Of several apps that only set variables, none leads.
     let leads = admitted.len() == 1 || !matches!(first.unit.kind, UnitKind::Environment);
     let leader = leads.then_some(*first);
@@ -92,12 +93,12 @@ fn one(plan: &mut Part, (name, members): (&UnitId, &[Member<'_>]), host: &Host<'
     let mut sections = Sections::of("service");
     // A unit has one. The definition, never a link: systemd would look through it at what is not mounted yet, and say
     // that a reload is due for ever.
-    sections.unit("SourcePath", source_path(app));
+    sections.unit("SourcePath", &source_path(in_force));
     if let Some(leader) = leader {
         sections.lead(leader, &Paths::of(&unit, &host.defaults));
     }
     fill(&mut sections, &unit, &admitted);
-    plan.files.insert(path(name), sections.finish(app));
+    plan.files.insert(path(name), sections.finish(in_force));
     true
 }
 
@@ -114,7 +115,7 @@ fn skip_all(plan: &mut Part, members: &[Member<'_>], skip: impl Fn() -> Skip) ->
 
 fn fill(sections: &mut Sections, unit: &Effective, admitted: &[(&Member<'_>, Vec<exec::List>)]) {
     for (member, _) in admitted {
-        sections.belong(&member.in_force, member.restarts(unit.service_type()));
+        sections.belong(member.in_force, member.restarts(unit.service_type()));
         sections.variables(member);
     }
     for (key, values) in admitted.iter().flat_map(|(_, lists)| lists) {

@@ -101,7 +101,6 @@ pub(crate) fn own_line(line: &str, member: &Member<'_>) -> Result<String, Skip> 
     if parsed.commands.is_empty() {
         return Err(Skip::Exec("there is no command in it".to_owned()));
     }
-    let bin = member.bin();
     for command in &parsed.commands {
         if is_bare(&command.program) {
             member.has(&command.program)?;
@@ -109,7 +108,7 @@ pub(crate) fn own_line(line: &str, member: &Member<'_>) -> Result<String, Skip> 
     }
     let replace = |command: &Command| {
         let bare = is_bare(&command.program);
-        bare.then(|| PlainPath::new(&format!("{bin}/{}", command.program)))
+        bare.then(|| PlainPath::new(&format!("{}/bin/{}", member.directory(), command.program)))
             .transpose()
             .ok()
             .flatten()
@@ -132,10 +131,9 @@ fn spliced(
     member: &Member<'_>,
     (programs, keys): (&[&str], &[&'static str]),
 ) -> Result<Vec<List>, Skip> {
-    let bin = member.bin();
     let path = |command: &Command| {
         let name = program_name(&command.program).filter(|name| programs.contains(name))?;
-        PlainPath::new(&format!("{bin}/{name}")).ok()
+        PlainPath::new(&format!("{}/bin/{name}", member.directory())).ok()
     };
     let mut lists = Vec::new();
     for key in keys {

@@ -7,12 +7,16 @@ use std::path::PathBuf;
 use venvd_app::cmdline::Source;
 use venvd_app::in_force::{self, Switches, Why};
 use venvd_app::links::VenvPath;
+use venvd_app::parallel;
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, Record};
 use venvd_fs::report as explain;
 
 use crate::manager::Manager;
 use crate::report::{AppReport, Report};
+
+/// How many apps make a batch for [`parallel::map`].
+const BATCH: usize = 5;
 
 /// Everything that was read, apart from unit files.
 #[derive(Debug, Default)]
@@ -37,12 +41,16 @@ pub struct State {
 }
 
 /// An app whose units are to run from a venv.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct InForce<'a> {
     /// The app.
     pub app: &'a App,
     /// Its venv: the committed one, or the previous one.
     pub venv: &'a VenvPath,
+    /// The venv's directory as text: each of the app's units has it several times.
+    pub directory: String,
+    /// The definition's path as text.
+    pub source: String,
     /// What is known of that venv.
     pub record: Option<&'a Record>,
     /// Whether its units wait for `venvd-recover.service`.
@@ -87,13 +95,14 @@ impl Inputs {
         };
         // Off for good is nothing to speak of.
         let enabled = declared.apps.iter().filter(|(_, app)| app.enabled && switches.host);
-        let states = enabled
-            .map(|(name, app)| {
-                let in_force = in_force::of_app(layout, app, &switches).map_err(|error| explain(&error));
-                let pending = fs::symlink_metadata(layout.pending(name)).is_ok();
-                (name.clone(), State { in_force, pending })
-            })
-            .collect();
+        let enabled: Vec<_> = enabled.collect();
+        let state = |&(name, app): &(&AppName, &App)| {
+            let in_force = in_force::of_app(layout, app, &switches).map_err(|error| explain(&error));
+            let pending = fs::symlink_metadata(layout.pending(name)).is_ok();
+            (name.clone(), State { in_force, pending })
+        };
+        let states = parallel::map(&enabled, BATCH, |apps| apps.iter().map(state).collect::<Vec<_>>());
+        let states = states.into_iter().flatten().collect();
         Self {
             declared,
             states,
@@ -107,9 +116,12 @@ impl Inputs {
     pub fn in_force(&self) -> Vec<InForce<'_>> {
         let apps = self.states.iter().filter_map(|(name, state)| {
             let in_force = state.in_force.as_ref().ok()?;
+            let (app, venv) = (self.declared.apps.get(name)?, in_force.venv.as_ref()?);
             Some(InForce {
-                app: self.declared.apps.get(name)?,
-                venv: in_force.venv.as_ref()?,
+                app,
+                venv,
+                directory: venv.path().display().to_string(),
+                source: app.source.display().to_string(),
                 record: in_force.record.as_ref(),
                 pending: state.pending,
             })

@@ -16,7 +16,7 @@ use super::InForce;
 /// One unit of one app in force.
 #[derive(Debug, Clone)]
 pub(crate) struct Member<'a> {
-    pub(crate) in_force: InForce<'a>,
+    pub(crate) in_force: &'a InForce<'a>,
     pub(crate) id: UnitId,
     pub(crate) unit: Cow<'a, Unit>,
 }
@@ -81,13 +81,8 @@ impl<'a> Member<'a> {
     }
 
     /// Returns the venv's directory as text; it has nothing that needs quoting, see `VenvPath`.
-    pub(crate) fn directory(&self) -> String {
-        self.venv().path().display().to_string()
-    }
-
-    /// Returns the directory of its programs as text.
-    pub(crate) fn bin(&self) -> String {
-        self.venv().bin().display().to_string()
+    pub(crate) fn directory(&self) -> &'a str {
+        &self.in_force.directory
     }
 
     /// Replaces `{venv}`.

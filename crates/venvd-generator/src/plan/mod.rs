@@ -1,4 +1,4 @@
-//! The decision: which files and links the units of all apps need. A value, made without writing anything.
+//! The decision: which files and links the units of all apps need. Values, made without writing anything.
 
 mod defaults;
 mod dropin;
@@ -13,43 +13,32 @@ mod whole;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
-use venvd_app::Scope;
 use venvd_app::definition::UnitKind;
+use venvd_app::parallel;
 use venvd_unit::{UnitFiles, UnitId};
 
-use crate::kmsg::Message;
 use crate::manager::Manager;
-use crate::parallel;
-use crate::report::{AppReport, Report, UnitReport, UnitState};
+use crate::report::{Report, UnitReport};
 use defaults::Defaults;
 pub use inputs::{InForce, Inputs, State};
 use member::Member;
-use part::{Claim, Part};
+use part::Claim;
+pub use part::Part;
 
 /// The name of our drop-ins. It sorts after `override.conf`, which `systemctl edit` makes: our drop-in is computed
 /// from the effective value, so the administrator's arguments stay, and only the program is another.
 pub const DROP_IN: &str = "zz-venvd.conf";
 
-/// What is to be written. Paths are below the generator's directory, as text: comparing them part by part was a tenth of
-/// all work.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Files and their text.
-    pub files: BTreeMap<String, String>,
-    /// Links and their targets.
-    pub links: BTreeMap<String, PathBuf>,
-    /// What is done and what is not.
-    pub report: Report,
-}
+/// How many units make a batch for [`parallel::map`].
+const BATCH: usize = 25;
 
 /// What is the same for all units.
 #[derive(Debug)]
 struct Host<'a> {
     units: &'a UnitFiles,
-    /// The units that belong to an app.
-    claimed: BTreeSet<UnitId>,
+    /// The units that belong to an app, and the members that would have each.
+    claims: &'a BTreeMap<UnitId, Vec<Member<'a>>>,
     /// Those of them that are written whole.
     wholes: BTreeSet<UnitId>,
     /// Who reads what is generated.
@@ -58,52 +47,61 @@ struct Host<'a> {
     defaults: Defaults,
 }
 
-impl Plan {
-    /// Returns what the kernel log should say: everything that was skipped.
-    #[must_use]
-    pub fn messages(&self) -> Vec<Message> {
-        let mut messages: Vec<_> = self.report.problems.iter().cloned().map(Message::warning).collect();
-        for (app, report) in &self.report.apps {
-            match report {
-                AppReport::Skipped { reason } | AppReport::Distribution { reason } => {
-                    messages.push(Message::warning(format!("{app}: {reason}")));
-                }
-                AppReport::InForce { units, fallen_back, .. } => {
-                    messages.extend(fallen_back.iter().map(|why| Message::warning(format!("{app}: {why}"))));
-                    for (unit, report) in units {
-                        if let UnitState::Skipped { reason } = &report.state {
-                            messages.push(Message::warning(format!("{app}: {unit} is left as it is: {reason}")));
-                        }
-                    }
-                }
-                AppReport::NoVenv | AppReport::Off => {}
-            }
-        }
-        messages
-    }
-}
-
-/// Decides what to write for everything that is in force.
-#[must_use]
-pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
-    let mut plan = Plan {
-        report: inputs.report(),
-        ..Plan::default()
-    };
-    plan.start_daemon(inputs);
+/// Decides what to write for everything that is in force: part by part, and each is handed to `take` as soon as it is
+/// decided, so that writing one goes on beside the planning of others. Returns what `take` made of each, in order, and
+/// what is done and what is not.
+pub fn plan<R: Send>(inputs: &Inputs, units: &UnitFiles, take: impl Fn(&Part) -> R + Sync) -> (Vec<R>, Report) {
+    let mut report = inputs.report();
+    let mut common = Part::default();
+    common.start_daemon(inputs);
     let apps = inputs.in_force();
     if apps.is_empty() {
-        return plan;
+        return (vec![take(&common)], report);
     }
-    let mut claims: BTreeMap<UnitId, Vec<Member<'_>>> = BTreeMap::new();
     for in_force in &apps {
-        plan.files
-            .insert(text::target_name(in_force.app), text::target(in_force.app));
+        common
+            .files
+            .insert(text::target_name(in_force.app), text::target(in_force));
+    }
+    let mut claims = claims(&apps, units, &mut report);
+    inherit(&mut claims);
+    let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
+    let wholes = claims.iter().filter(|(_, members)| whole(members));
+    let host = Host {
+        units,
+        claims: &claims,
+        wholes: wholes.map(|(id, _)| id.clone()).collect(),
+        manager: &inputs.manager,
+        defaults: Defaults::read(units, &inputs.manager),
+    };
+    // Whole units may have one alias in common, so they know of each other; of all else nothing does.
+    let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.iter().partition(|(id, _)| host.wholes.contains(*id));
+    common.plan(&wholes, &host);
+    let mut parts = vec![(take(&common), common.told)];
+    parts.extend(parallel::map(&others, BATCH, |claims| {
+        let mut part = Part::default();
+        part.plan(claims, &host);
+        (take(&part), part.told)
+    }));
+    let mut taken = Vec::new();
+    for (result, told) in parts {
+        taken.push(result);
+        for (app, unit, said) in told {
+            report.unit(app.as_str(), unit, said);
+        }
+    }
+    (taken, report)
+}
+
+/// Returns who would have which unit, by the names under which systemd lists them.
+fn claims<'a>(apps: &'a [InForce<'a>], units: &UnitFiles, report: &mut Report) -> BTreeMap<UnitId, Vec<Member<'a>>> {
+    let mut claims: BTreeMap<UnitId, Vec<Member<'a>>> = BTreeMap::new();
+    for in_force in apps {
         for (name, unit) in &in_force.app.units {
             match UnitId::parse(name.as_str()) {
                 Ok(id) => {
                     let member = Member {
-                        in_force: *in_force,
+                        in_force,
                         id,
                         unit: Cow::Borrowed(unit),
                     };
@@ -114,30 +112,11 @@ pub fn plan(inputs: &Inputs, units: &UnitFiles) -> Plan {
                     };
                     claims.entry(key).or_default().push(member);
                 }
-                Err(error) => {
-                    plan.report
-                        .unit(in_force.app.name.as_str(), name.to_string(), UnitReport::skipped(error))
-                }
+                Err(error) => report.unit(in_force.app.name.as_str(), name.to_string(), UnitReport::skipped(error)),
             }
         }
     }
-    inherit(&mut claims);
-    let whole = |members: &[Member<'_>]| members.iter().any(|m| matches!(m.unit.kind, UnitKind::Whole(_)));
-    let wholes = claims.iter().filter(|(_, members)| whole(members));
-    let host = Host {
-        units,
-        claimed: claims.keys().cloned().collect(),
-        wholes: wholes.map(|(id, _)| id.clone()).collect(),
-        manager: &inputs.manager,
-        defaults: Defaults::read(units, &inputs.manager),
-    };
-    // Whole units may have one alias in common, so they know of each other; of all else nothing does.
-    let (wholes, others): (Vec<Claim<'_>>, Vec<_>) = claims.into_iter().partition(|(id, _)| host.wholes.contains(id));
-    plan.add(Part::of(&wholes, &host));
-    for part in parallel::map(&others, |claims| Part::of(claims, &host)) {
-        plan.add(part);
-    }
-    plan
+    claims
 }
 
 /// Gives instances that are declared by their own names what is declared of their templates, too: of two drop-ins of
@@ -159,20 +138,6 @@ fn inherit(claims: &mut BTreeMap<UnitId, Vec<Member<'_>>>) {
                     ..inherited.clone()
                 }),
             }
-        }
-    }
-}
-
-impl Plan {
-    /// Has a user's manager start venvd where that user has apps: not for all users of a host, most of whom have none.
-    /// (The system's is enabled as any unit.)
-    fn start_daemon(&mut self, inputs: &Inputs) {
-        let declared = &inputs.declared;
-        let has_apps = !declared.apps.is_empty() || !declared.broken.is_empty();
-        if inputs.manager.scope == Scope::User && has_apps {
-            let path = "default.target.wants/venvd.service".to_owned();
-            self.links
-                .insert(path, PathBuf::from("/usr/lib/systemd/user/venvd.service"));
         }
     }
 }

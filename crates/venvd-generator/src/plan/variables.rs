@@ -4,7 +4,8 @@ use std::path::Path;
 
 use venvd_fs::beneath::read_inside;
 use venvd_unit::effective::{Effective, Entry};
-use venvd_unit::{environment, specifier};
+use venvd_unit::environment::{self, FileVariable};
+use venvd_unit::specifier;
 
 use super::defaults::Defaults;
 use super::member::Member;
@@ -80,7 +81,8 @@ pub(crate) fn overruled(unit: &Effective, (member, leads): (&Member<'_>, bool), 
         let Some((path, text)) = environment_file(unit, entry, root) else {
             continue;
         };
-        for (name, line) in environment::names_in_file(&text) {
+        // Of a file that systemd refuses nothing counts.
+        for FileVariable { name, line, .. } in environment::in_file(&text).unwrap_or_default() {
             if is_ours(&name) {
                 said.push(format!(
                     "{path}:{line}: sets {name}, and an EnvironmentFile= ({}) has the last word over it; take it out there",
@@ -94,7 +96,7 @@ pub(crate) fn overruled(unit: &Effective, (member, leads): (&Member<'_>, bool), 
 
 /// Reads a file of `EnvironmentFile=`, where it is there when generators run. What can't be read now may be later, and
 /// patterns that match several files are looked at by systemd only.
-fn environment_file(unit: &Effective, entry: &Entry, root: &Path) -> Option<(String, String)> {
+fn environment_file(unit: &Effective, entry: &Entry, root: &Path) -> Option<(String, Vec<u8>)> {
     let value = entry.value();
     let path = specifier::expand(value.strip_prefix('-').unwrap_or(value), &unit.found.id).ok()??;
     let (base, below) = EARLY.iter().find_map(|base| Some((base, path.strip_prefix(base)?)))?;
@@ -106,7 +108,7 @@ fn environment_file(unit: &Effective, entry: &Entry, root: &Path) -> Option<(Str
         LARGEST,
     )
     .ok()?;
-    Some((path, String::from_utf8_lossy(&text).into_owned()))
+    Some((path, text))
 }
 
 fn of_key<'a>(entries: &'a [Entry], key: &'static str) -> impl Iterator<Item = &'a Entry> {

@@ -84,7 +84,7 @@ fn enable(plan: &mut Part, member: &Member<'_>, keys: &Keys, host: &Host<'_>) ->
     plan.links.extend(install.dependencies);
     for (by, name) in install.upholds {
         let text = plan.files.entry(format!("{by}.d/{UPHOLDS}"));
-        let text = text.or_insert_with(|| format!("{}\n[Unit]\n", text::header(&member.in_force.app.source)));
+        let text = text.or_insert_with(|| format!("{}\n[Unit]\n", text::header(member.in_force)));
         text.push_str(&format!("Upholds={name}\n"));
     }
     for alias in install.aliases {
@@ -118,23 +118,23 @@ fn text(
     host: &Host<'_>,
 ) -> Result<(String, Vec<String>), Skip> {
     let mut warnings = Vec::new();
-    let app = member.in_force.app;
+    let in_force = member.in_force;
     let empty = Keys::new();
     let unit = whole.sections.get(&Section::Unit).unwrap_or(&empty);
     let mut sections = Sections::of(member.id.kind());
     if !unit.contains_key("Description") {
         sections.unit(
             "Description",
-            format_args!("{} of {}", escape_specifiers(member.id.as_str()), app.name),
+            &format!("{} of {}", escape_specifiers(member.id.as_str()), in_force.app.name),
         );
     }
-    sections.unit("SourcePath", source_path(app));
+    sections.unit("SourcePath", &source_path(in_force));
     match &whole.exec {
         Some(line) => {
             let exec = exec::own_line(line, member)?;
             warnings = service(&mut sections, (member, whole), host);
             for other in others {
-                sections.belong(&other.in_force, false);
+                sections.belong(other.in_force, false);
                 sections.variables(other);
             }
             sections.own("ExecStart", &exec);
@@ -142,15 +142,15 @@ fn text(
         None => {
             for key in [Section::Socket, Section::Timer] {
                 for (key, value) in flat(whole.sections.get(&key).unwrap_or(&empty)) {
-                    sections.own(key, member.expand(value));
+                    sections.own(key, &member.expand(value));
                 }
             }
         }
     }
     for (key, value) in flat(unit) {
-        sections.unit(key, member.expand(value));
+        sections.unit(key, &member.expand(value));
     }
-    Ok((sections.finish(app), warnings))
+    Ok((sections.finish(in_force), warnings))
 }
 
 /// Fills the `[Service]` section but for its command line; returns what has the last word over it.
@@ -164,11 +164,11 @@ fn service(sections: &mut Sections, (member, whole): (&Member<'_>, &Whole), host
         sections.own("User", user.as_str());
     }
     for (key, value) in flat(service) {
-        sections.own(key, member.expand(value));
+        sections.own(key, &member.expand(value));
     }
     let unit = sections.effective(&member.id, &member.in_force.app.source);
     sections.lead(member, &Paths::of(&unit, &host.defaults));
-    sections.belong(&member.in_force, member.restarts(last("Type").unwrap_or_default()));
+    sections.belong(member.in_force, member.restarts(last("Type").unwrap_or_default()));
     sections.variables(member);
     let mut warnings = variables::overruled(&unit, (member, true), host.units.root());
     warnings.extend(

@@ -173,6 +173,31 @@ fn finds_shipped_configuration_that_the_host_lacks_or_has_otherwise() {
 }
 
 #[test]
+fn finds_variables_that_reach_python() {
+    for (line, found) in [
+        ("Defaults env_reset, env_keep += \"LANG PYTHONPATH\"", true),
+        ("Defaults:neutron env_keep+=PYTHONHOME", true),
+        ("Defaults env_keep = \"A PYTHON*\"", true),
+        ("Defaults env_keep=\"PY*\"", true),
+        ("Defaults env_check += PYTHONPATH", true),
+        ("Defaults:NET !env_reset", true),
+        ("Defaults:nova !env_reset", false),
+        ("Defaults env_keep -= PYTHONPATH", false),
+        (
+            "Defaults env_keep += \"LANG P XPYTHON\", env_delete += PYTHONPATH",
+            false,
+        ),
+        ("Defaults env_reset # env_keep=PYTHONPATH", false),
+    ] {
+        let host = host("");
+        host.put("etc/sudoers", &format!("User_Alias NET = neutron\n{line}\n"));
+        let codes = host.codes();
+        let expected = (Level::Error, "environment-kept".to_owned());
+        assert_eq!(codes, Vec::from_iter(found.then_some(expected)), "{line}");
+    }
+}
+
+#[test]
 fn finds_other_rules_of_the_same_user() {
     let host = host("");
     host.put(

@@ -45,8 +45,10 @@ pub struct Edit {
     pub kind: Kind,
     /// Where it lies on disk.
     pub path: PathBuf,
-    /// Its contents now; `None` when it is not there.
+    /// Its contents now; `None` when it is not there. Of a link, where it leads: what is there is not ours.
     pub before: Option<Vec<u8>>,
+    /// Where it leads now, if it is a link.
+    pub link: Option<PathBuf>,
     /// Its contents afterwards; `None` when it is to go.
     pub after: Option<Vec<u8>>,
 }
@@ -54,13 +56,14 @@ pub struct Edit {
 impl Edit {
     /// Returns the edit that makes a file below `sudoers.d` right, if it is not.
     pub(crate) fn of_sudoers(kind: Kind, path: PathBuf, text: Option<String>) -> Result<Option<Self>, Error> {
-        let before = atomic::read(&path)?;
+        let (before, link) = present(&path)?;
         let after = text.map(String::into_bytes);
         let same = before == after && (after.is_none() || has_attributes(&path));
         Ok((!same).then_some(Self {
             kind,
             path,
             before,
+            link,
             after,
         }))
     }
@@ -88,6 +91,18 @@ impl Edit {
         let mut name = self.path.clone().into_os_string();
         name.push(".edited");
         name.into()
+    }
+}
+
+/// Reads a file without following a link, of which it returns where it leads, in words and as it is.
+pub(crate) fn present(path: &Path) -> Result<(Option<Vec<u8>>, Option<PathBuf>), venvd_fs::Error> {
+    match fs::read_link(path) {
+        Ok(target) => Ok((
+            Some(format!("# a symbolic link to {target:?}\n").into_bytes()),
+            Some(target),
+        )),
+        // It is none, or not there.
+        Err(_) => Ok((atomic::read(path)?, None)),
     }
 }
 

@@ -11,8 +11,13 @@ use super::*;
 use crate::sudoers::header::with_header;
 use crate::sudoers::installed::{Family, Version};
 
+mod arguments;
 mod edited;
+mod former;
 mod interpreter;
+mod leftovers;
+mod off;
+mod shared;
 
 const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/usr/share/cinder/rootwrap\n\
                     exec_dirs=/sbin,/usr/bin\nuse_syslog=False\n";
@@ -55,6 +60,7 @@ fn host() -> Host {
         for program in ["cinder-rootwrap", "cinder-rootwrap-daemon", "privsep-helper", "python3"] {
             host.program(&format!("var/lib/venvd/venvs/cinder/{tag}/bin/{program}"));
         }
+        host.put(&format!("var/lib/venvd/venvs/cinder/{tag}/lib/python3/os.py"), "");
     }
     host.program("usr/bin/python3");
     host
@@ -436,30 +442,6 @@ fn refuses_another_apps_venv() {
     let app = host.app("cinder");
     let error = plan_for(&host.layout, &app, &[venv("nova", "1")], || host.installed(&app)).unwrap_err();
     assert_eq!(error.code(), "policy-invalid");
-}
-
-#[test]
-fn an_app_can_be_turned_off_whatever_became_of_its_rootwrap_conf() {
-    for spoil in [
-        |host: &Host| host.chmod("etc/cinder", 0o777),
-        |host: &Host| host.put("etc/cinder/rootwrap.conf", "broken"),
-    ] {
-        let host = host();
-        host.write(&["1"]);
-        spoil(&host);
-        let error = host.plan(&[]).unwrap().apply().unwrap_err();
-        assert_eq!(
-            error.code(),
-            "policy-left-behind",
-            "that its rootwrap.conf stays is said"
-        );
-        assert_eq!(host.read("etc/sudoers.d/venvd-cinder"), None);
-        assert_eq!(host.read("etc/sudoers.d/venvd_path-cinder"), None);
-    }
-    let host = host();
-    host.write(&["1"]);
-    fs::remove_file(host.at("etc/cinder/rootwrap.conf")).unwrap();
-    host.write(&[]);
 }
 
 #[test]

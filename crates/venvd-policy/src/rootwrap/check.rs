@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use venvd_app::links::VenvPath;
-use venvd_app::{App, AppName, Layout, ProgramName};
+use venvd_app::{App, AppName, Layout, ProgramName, exposed};
 use venvd_fs::{IoContext, chain};
 
 use super::conf::{Conf, EXEC_DIRS, FILTERS_PATH};
@@ -90,8 +90,8 @@ impl Checker<'_> {
             .try_for_each(|directory| self.existing(Path::new(directory)).map(drop))
     }
 
-    /// Checks a directory; of one that is missing, whoever could make it.
-    fn existing(&self, directory: &Path) -> Result<Option<PathBuf>, Error> {
+    /// Checks a file or directory; of one that is missing, whoever could make it.
+    pub(crate) fn existing(&self, directory: &Path) -> Result<Option<PathBuf>, Error> {
         match fs::symlink_metadata(self.layout.on_disk(directory)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let there = directory
@@ -126,7 +126,7 @@ impl Checker<'_> {
     /// Refuses programs of the venv that would hide one in `system`, but those that the definition names.
     ///
     /// Every venv has an interpreter, so `python`, `python3` and `python3.N` don't count; nor does what is the same
-    /// file. A program of a [sudo] command is named, too.
+    /// file, and an exposed command, which leads to a venv as well. A program of a [sudo] command is named, too.
     pub(crate) fn shadows(&self, venv: &VenvPath, system: &[&Path]) -> Result<(), Error> {
         let bin = self.layout.on_disk(venv.path()).join("bin");
         let mut hidden = Vec::new();
@@ -135,7 +135,7 @@ impl Checker<'_> {
             let Some(program) = name.to_str().and_then(|name| name.parse::<ProgramName>().ok()) else {
                 continue;
             };
-            if self.is_named(&program) || is_interpreter(&program) {
+            if self.is_named(&program) || is_interpreter(program.as_str()) {
                 continue;
             }
             if let Some(path) = self.hidden_by(venv, &program, system) {
@@ -149,14 +149,17 @@ impl Checker<'_> {
         Err(Error::Shadows {
             venv: venv.name().clone(),
             programs: hidden,
+            table: if self.app.rootwrap.is_some() {
+                "rootwrap"
+            } else {
+                "sudo"
+            },
         })
     }
 
     fn is_named(&self, program: &ProgramName) -> bool {
-        self.app
-            .rootwrap
-            .as_ref()
-            .is_some_and(|rootwrap| rootwrap.shadow.contains(program))
+        let of_rootwrap = self.app.rootwrap.iter().flat_map(|rootwrap| &rootwrap.shadow);
+        of_rootwrap.chain(&self.app.sudo.shadow).any(|name| name == program)
             || self.app.sudo.all().any(|command| command.program == *program)
     }
 
@@ -171,7 +174,7 @@ impl Checker<'_> {
         let real = |path: &Path| self.layout.trusted(path).ok();
         let theirs = system.iter().map(|directory| directory.join(program.as_str()));
         theirs
-            .filter(|path| executable(path))
+            .filter(|path| executable(path) && !exposed::is_ours(&self.layout.on_disk(path)))
             .find(|path| real(path).is_none() || real(path) != real(&ours))
     }
 }
@@ -180,8 +183,9 @@ fn is_executable(metadata: &fs::Metadata) -> bool {
     metadata.permissions().mode() & 0o111 != 0
 }
 
-fn is_interpreter(program: &ProgramName) -> bool {
-    let rest = program.as_str().strip_prefix("python");
+/// Returns whether a name is `python`, `python3` or `python3.N`.
+pub(super) fn is_interpreter(name: &str) -> bool {
+    let rest = name.strip_prefix("python");
     rest.is_some_and(|version| version.bytes().all(|b| b.is_ascii_digit() || b == b'.'))
 }
 

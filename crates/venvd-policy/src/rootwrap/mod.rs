@@ -2,4 +2,6 @@
 
 pub(crate) mod check;
 pub mod conf;
+pub(crate) mod edited;
+mod interpreter;
 mod tree;

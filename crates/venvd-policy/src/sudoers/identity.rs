@@ -90,6 +90,11 @@ impl Identity {
             .extend(read("/etc/hostname").lines().next().map(str::to_owned));
     }
 
+    /// Returns the user's number, where there is such a user.
+    pub(crate) fn uid(&self) -> Option<u32> {
+        self.uid
+    }
+
     /// Returns the host's name up to its first dot, for `%h`.
     pub(crate) fn short_host(&self) -> &str {
         self.hosts.last().map_or("", String::as_str)

@@ -1,9 +1,17 @@
 //! Which sudo is installed, and running its programs.
 
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use venvd_app::AppName;
 
 use crate::Error;
@@ -19,6 +27,10 @@ const VISUDOS: [&str; 4] = [
 
 /// The first sudo-rs that takes a final `*` for further arguments; before, it was a literal one (tried by running).
 const RUST_HONOURS_STAR: Version = Version([0, 2, 13]);
+
+/// As long as one question may take. Sudo may ask a directory service or name servers, and while we wait for it the policies
+/// are locked.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// The installed sudo.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +127,11 @@ impl Sudo {
     }
 }
 
+/// Returns whose sudo this host has; `None` when it has none, or one that does not say.
+pub(super) fn family() -> Option<Family> {
+    ask_version(Path::new(SUDO)).ok().map(|(family, _)| family)
+}
+
 fn ask_version(program: &Path) -> Result<(Family, Version), Error> {
     let answer = run(program, &["--version"])?;
     parse_version(&answer.output).ok_or_else(|| Error::UnknownSudo {
@@ -145,27 +162,69 @@ fn parse_version(output: &str) -> Option<(Family, Version)> {
     Some((family, version))
 }
 
-/// Runs a program of sudo's with nothing of our environment, and waits for it.
+/// Runs a program of sudo's with nothing of our environment, and waits for it for a while.
 pub(crate) fn run(program: &Path, arguments: &[&str]) -> Result<Answer, Error> {
-    let output = Command::new(program)
+    run_within(program, arguments, LIMIT)
+}
+
+fn run_within(program: &Path, arguments: &[&str], limit: Duration) -> Result<Answer, Error> {
+    let failed = |source| Error::Run {
+        program: program.to_owned(),
+        source,
+    };
+    // Files, since nobody would read from pipes meanwhile.
+    let file = || memfd_create(c"venvd-output", MemfdFlags::CLOEXEC).map(File::from);
+    let mut outputs = [
+        file().map_err(|errno| failed(errno.into()))?,
+        file().map_err(|errno| failed(errno.into()))?,
+    ];
+    let mut child = Command::new(program)
         .args(arguments)
         .env_clear()
         // The messages are compared, so they must not be translated.
         .env("LC_ALL", "C")
+        // Without a terminal, sudo breaks its lines at this width.
+        .env("COLUMNS", "9999")
         .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
         .current_dir("/")
         .stdin(Stdio::null())
-        .output()
-        .map_err(|source| Error::Run {
-            program: program.to_owned(),
-            source,
-        })?;
-    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.push_str(&String::from_utf8_lossy(&output.stderr));
+        .stdout(outputs[0].try_clone().map_err(failed)?)
+        .stderr(outputs[1].try_clone().map_err(failed)?)
+        .spawn()
+        .map_err(failed)?;
+    let ended = has_ended_within(&child, limit);
+    if !matches!(ended, Ok(true)) {
+        // One that has ended meanwhile is as good as killed.
+        child.kill().map_err(failed)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    if !ended.map_err(failed)? {
+        return Err(Error::Hangs {
+            command: [&[&*program.to_string_lossy()], arguments].concat().join(" "),
+            seconds: limit.as_secs(),
+        });
+    }
+    let mut bytes = Vec::new();
+    for output in &mut outputs {
+        output.rewind().map_err(failed)?;
+        output.read_to_end(&mut bytes).map_err(failed)?;
+    }
     Ok(Answer {
-        success: output.status.success(),
-        output: text,
+        success: status.success(),
+        output: String::from_utf8_lossy(&bytes).into_owned(),
     })
+}
+
+fn has_ended_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    let pid = Pid::from_child(child);
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    loop {
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -222,6 +281,20 @@ mod tests {
             };
             assert_eq!(sudo.honours_star(), honours, "{sudo:?}");
         }
+    }
+
+    #[test]
+    fn waits_for_an_answer_of_any_size_but_not_for_ever() {
+        let shell = Path::new("/bin/sh");
+        let long = "head -c 300000 /dev/zero; echo out; echo err >&2; exit 3";
+        let answer = run(shell, &["-c", long]).unwrap();
+        assert!(!answer.success && answer.output.ends_with("out\nerr\n"));
+        assert_eq!(answer.output.len(), 300_008);
+        let begun = std::time::Instant::now();
+        let error = run_within(shell, &["-c", "exec sleep 60"], Duration::from_millis(20)).unwrap_err();
+        assert!(begun.elapsed() < Duration::from_secs(50));
+        assert_eq!(error.code(), "policy-hangs");
+        assert!(error.to_string().contains("`/bin/sh -c exec sleep 60`"), "{error}");
     }
 
     #[test]

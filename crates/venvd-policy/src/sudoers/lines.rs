@@ -19,6 +19,13 @@ pub(crate) enum Setting {
 
 /// Reads a `Defaults` line; `None` when it says nothing of `secure_path`, or only for some commands or targets.
 pub(crate) fn defaults(line: &str) -> Option<(Binding<'_>, Setting)> {
+    let (binding, settings) = settings(line)?;
+    let last = settings.iter().rev().find_map(|setting| one_setting(setting))?;
+    Some((binding, last))
+}
+
+/// Reads a `Defaults` line: whom it is for, and its settings; `None` where it is for some commands or targets.
+pub(crate) fn settings(line: &str) -> Option<(Binding<'_>, Vec<String>)> {
     let rest = line.trim_start().strip_prefix("Defaults")?;
     let (binding, settings) = match rest.chars().next()? {
         ':' => {
@@ -33,10 +40,7 @@ pub(crate) fn defaults(line: &str) -> Option<(Binding<'_>, Setting)> {
         ' ' | '\t' => (Binding::Everybody, rest),
         _ => return None,
     };
-    let mut settings = split(settings, ',');
-    settings.reverse();
-    let last = settings.iter().find_map(|setting| one_setting(setting))?;
-    Some((binding, last))
+    Some((binding, split(settings, ',')))
 }
 
 /// Reads `User_Alias A = x, y : B = z`: kind, and each name with its members.
@@ -94,7 +98,7 @@ fn list(text: &str) -> (&str, &str) {
 }
 
 /// Splits at `separator` outside of quotes and escapes, up to a comment.
-fn split(text: &str, separator: char) -> Vec<String> {
+pub(crate) fn split(text: &str, separator: char) -> Vec<String> {
     let mut parts = vec![String::new()];
     let (mut quoted, mut escaped) = (false, false);
     for (index, c) in text.char_indices() {

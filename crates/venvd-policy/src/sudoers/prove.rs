@@ -3,6 +3,7 @@
 use venvd_app::UserName;
 
 use super::installed::{Family, Sudo, Version, run};
+use super::listing::{Call, Listing};
 use super::model::{Rule, SecurePath};
 use crate::Error;
 
@@ -15,7 +16,8 @@ const PROBE: &str = "venvd-probe";
 /// Returns why sudo does not follow these rules; `None` when it does, or when it can't be asked.
 ///
 /// Nothing is run as root: `sudo -l COMMAND` only answers. It matches as a real call does, so a later file that takes
-/// the right away again is found here. sudo-rs answers it from 0.2.5 on (tried by running), but prints no Defaults.
+/// the right away again is found here; but it answers yes also where the call would need a password or a terminal, which
+/// only the whole listing shows (tried with 1.9.13). sudo-rs answers both from 0.2.5 on, but prints no Defaults.
 pub(crate) fn objection(
     sudo: &Sudo,
     user: &UserName,
@@ -27,10 +29,7 @@ pub(crate) fn objection(
     }
     for rule in rules {
         let mut question = vec!["-n", "-l", "-U", user.as_str(), "--", rule.program()];
-        question.extend(rule.arguments().iter().map(String::as_str));
-        if rule.is_open_ended() {
-            question.push(PROBE);
-        }
+        question.extend(called(rule));
         let answer = run(&sudo.sudo, &question)?;
         if !answer.success {
             let said = answer.output.trim();
@@ -41,12 +40,19 @@ pub(crate) fn objection(
             ));
         }
     }
-    let Some(path) = path.filter(|_| sudo.family == Family::C) else {
-        return Ok(None);
+    let answer = run(&sudo.sudo, &["-n", "-ll", "-U", user.as_str()])?;
+    let listing = Listing::parse(&answer.output);
+    let hindrance = rules.iter().find_map(|rule| {
+        listing.hindrance(Call {
+            program: rule.program(),
+            arguments: &called(rule).join(" "),
+        })
+    });
+    let (None, Some(path)) = (&hindrance, path.filter(|_| sudo.family == Family::C)) else {
+        return Ok(hindrance);
     };
-    let answer = run(&sudo.sudo, &["-n", "-l", "-U", user.as_str()])?;
     let expected = path.to_string();
-    Ok(match effective_secure_path(&answer.output) {
+    Ok(match listing.secure_path() {
         Some(found) if found == expected => None,
         found => Some(format!(
             "its secure_path is {}, not {expected}",
@@ -55,25 +61,15 @@ pub(crate) fn objection(
     })
 }
 
-/// Reads the last `secure_path` of "Matching Defaults entries": sudo applies them in order.
-fn effective_secure_path(listing: &str) -> Option<String> {
-    let (_, rest) = listing.rsplit_once("secure_path=")?;
-    let value = rest.split([',', '\n']).next()?;
-    Some(value.trim().trim_matches('"').replace("\\:", ":"))
+/// Returns arguments that a rule admits.
+fn called(rule: &Rule) -> Vec<&str> {
+    let pinned = rule.arguments().iter().map(String::as_str);
+    pinned.chain(rule.is_open_ended().then_some(PROBE)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_the_listing_of_sudo() {
-        let listing = "Matching Defaults entries for nova on vm:\n    env_reset, secure_path=/usr/sbin\\:/sbin, use_pty, \
-                       secure_path=/v/bin\\:/sbin\n\nUser nova may run the following commands on vm:\n    (root) \
-                       NOSETENV: NOPASSWD: /v/bin/nova-rootwrap /etc/nova/rootwrap.conf *\n";
-        assert_eq!(effective_secure_path(listing).as_deref(), Some("/v/bin:/sbin"));
-        assert_eq!(effective_secure_path("User nova may not run sudo on vm.\n"), None);
-    }
 
     /// A sudo of our own that admits what its script says.
     fn sudo(directory: &std::path::Path, script: &str, family: Family, version: [u32; 3]) -> Sudo {
@@ -99,15 +95,31 @@ mod tests {
             [],
             &[super::super::model::PlainPath::new(std::path::Path::new("/v/bin")).unwrap()],
         );
-        let asked = "[ \"$*\" = '-n -l -U nova -- /v/bin/x /etc/x venvd-probe' ]";
+        const ALL: &str = "Sudoers entry:\n    RunAsUsers: ALL\n    Commands:\n\tALL\n";
+        let listing = |defaults: &str, rule: &str| {
+            format!(
+                "cat <<E\nMatching Defaults entries for nova on vm:\n    {defaults}\n\nUser nova may run the following \
+                 commands on vm:\n\n{rule}\nE"
+            )
+        };
+        let asked = "[ $2 = -ll ] || [ \"$*\" = '-n -l -U nova -- /v/bin/x /etc/x venvd-probe' ]";
         for (script, family, version, objects) in [
             (asked, Family::Rust, [0, 2, 5], false),
             (asked, Family::Rust, [0, 2, 15], false),
             ("exit 1", Family::Rust, [0, 2, 15], true),
             ("exit 1", Family::Rust, [0, 2, 4], false),
             ("exit 1", Family::C, [1, 9, 13], true),
-            ("echo ' secure_path=/v/bin'", Family::C, [1, 9, 13], false),
-            ("echo ' secure_path=/bin'", Family::C, [1, 9, 13], true),
+            (&listing("secure_path=/v/bin", ""), Family::C, [1, 9, 13], false),
+            (&listing("secure_path=/bin", ""), Family::C, [1, 9, 13], true),
+            (
+                &listing("secure_path=/v/bin, requiretty", ""),
+                Family::C,
+                [1, 9, 13],
+                true,
+            ),
+            (&listing("secure_path=/v/bin", ALL), Family::C, [1, 9, 13], true),
+            (&listing("", ALL), Family::Rust, [0, 2, 15], true),
+            (&listing("", ""), Family::Rust, [0, 2, 15], false),
             ("exit 0", Family::C, [1, 9, 13], true),
         ] {
             let sudo = sudo(directory.path(), script, family, version);

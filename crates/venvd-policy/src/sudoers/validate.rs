@@ -9,7 +9,7 @@ use venvd_fs::atomic;
 
 use super::installed::{Answer, Sudo, run};
 use super::model::PlainPath;
-use super::system::{DIRECTORY, MAIN};
+use super::system::{DIRECTORY, main_of};
 use crate::Error;
 
 /// What visudo finds wrong because of the staged files; `None` when nothing.
@@ -41,7 +41,7 @@ pub(crate) fn wrapper(layout: &Layout) -> PathBuf {
 }
 
 fn ask(sudo: &Sudo, layout: &Layout, staged: &[&Path]) -> Result<Answer, Error> {
-    let main = layout.on_disk(MAIN);
+    let main = layout.on_disk(main_of(layout, sudo.family));
     let main = main.exists().then_some(main.as_path());
     let included: Vec<&Path> = main.into_iter().chain(staged.iter().copied()).collect();
     ask_of(sudo, layout, &included)

@@ -150,13 +150,13 @@ fn what_a_dropin_directory_is() {
     tree.file("etc/systemd/system/service.d/x.conf", "x");
     let files = UnitFiles::scan(tree.root());
     for (name, want) in [
-        ("a.service.d", true),
-        ("b.service.d", true),
-        ("c.service.d", false),
-        ("d.service.d", true),
-        ("e.service.d", false),
-        ("f.nonsense.d", false),
-        ("service.d", true),
+        ("a.service", true),
+        ("b.service", true),
+        ("c.service", false),
+        ("d.service", true),
+        ("e.service", false),
+        ("f.nonsense", false),
+        ("service", true),
     ] {
         assert_eq!(!files.dropin_directories(name).is_empty(), want, "{name}");
     }

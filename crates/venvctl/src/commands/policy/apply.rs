@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use serde::Serialize;
 use venvd_app::{AppName, Layout};
 use venvd_fs::atomic::Change;
+use venvd_fs::lock::Lock;
 use venvd_policy::Edited;
 
-use super::{NO_POLICIES, Subject, Trouble, status, subjects};
+use super::{NO_POLICIES, Trouble, status, subjects};
 use crate::failure::Failure;
 use crate::output;
 
@@ -30,7 +31,7 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, edited: Edited, json: 
     let (subjects, mut refused) = subjects(layout, app)?;
     let mut apps = Vec::new();
     for subject in &subjects {
-        match one(layout, subject, edited) {
+        match one(layout, &subject.app.name, edited) {
             Ok(result) => apps.push(result),
             Err(failure) => refused.push(Trouble::new(&subject.app.name, failure)),
         }
@@ -43,9 +44,16 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, edited: Edited, json: 
     Ok(status(applied.refused.is_empty()))
 }
 
-fn one(layout: &Layout, subject: &Subject, edited: Edited) -> Result<AppResult, Failure> {
-    let name = &subject.app.name;
-    if subject.open {
+fn one(layout: &Layout, name: &AppName, edited: Edited) -> Result<AppResult, Failure> {
+    // No activation may begin meanwhile, and one that ended a moment ago has changed what is to be admitted.
+    let lock = Lock::try_exclusive(&layout.app_lock(name))?;
+    let (subjects, mut troubles) = subjects(layout, Some(name))?;
+    let Some(subject) = subjects.into_iter().next() else {
+        let trouble = troubles.pop().map(|trouble| (trouble.code, trouble.message));
+        let (code, message) = trouble.unwrap_or_else(|| ("unknown-app".to_owned(), format!("{name} is gone")));
+        return Err(Failure::refused(&code, message));
+    };
+    if subject.open || lock.is_none() {
         let message = format!("an activation of {name} is open, and writes its policy itself; `venvctl status {name}`");
         return Err(Failure::refused("activation-open", message));
     }

@@ -120,6 +120,7 @@ mod tests {
             kind: Kind::Rules,
             path: "/etc/sudoers.d/venvd-nova".into(),
             before: bytes(before),
+            link: None,
             after: bytes(after),
         }
     }

@@ -148,14 +148,10 @@ mod tests {
         };
         put(
             "etc/venvd/apps/cinder.toml",
-            "enabled = true\nuser = \"cinder\"\n[sudo]\ncommands = [\"cinder-rootwrap-daemon /etc/cinder/rootwrap.conf\"]\n",
+            "enabled = true\nuser = \"cinder\"\n[sudo]\ncommands = [\"cinder-manage /etc/cinder/cinder.conf\"]\n",
             0o644,
         );
-        put(
-            "var/lib/venvd/venvs/cinder/1/bin/cinder-rootwrap-daemon",
-            "#!/bin/sh\n",
-            0o755,
-        );
+        put("var/lib/venvd/venvs/cinder/1/bin/cinder-manage", "#!/bin/sh\n", 0o755);
         put("etc/sudoers", "Defaults env_reset\n", 0o440);
         for needed in ["etc/sudoers.d", "etc/venvd/committed", "run"] {
             fs::create_dir_all(directory.path().join(needed)).unwrap();

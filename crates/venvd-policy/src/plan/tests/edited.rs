@@ -44,17 +44,6 @@ fn an_edited_file_stays_until_force() {
 }
 
 #[test]
-fn an_app_can_be_turned_off_whatever_was_edited() {
-    let host = host();
-    host.write(&["1"]);
-    host.put("etc/sudoers.d/venvd-cinder", "cinder ALL=(ALL) NOPASSWD: ALL\n");
-    let app = host.app("cinder");
-    plan(&host.layout, &app, &[], Edited::Refuse).unwrap().apply().unwrap();
-    assert_eq!(host.read("etc/sudoers.d/venvd-cinder"), None);
-    assert!(host.read("etc/sudoers.d/venvd-cinder.edited").is_some());
-}
-
-#[test]
 fn a_refusal_names_the_place_in_the_definition() {
     let host = host();
     fs::remove_file(host.at("var/lib/venvd/venvs/cinder/1/bin/cinder-rootwrap-daemon")).unwrap();

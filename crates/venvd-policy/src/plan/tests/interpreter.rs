@@ -13,6 +13,7 @@ fn host_with_interpreter() -> Host {
         host.program(path);
     }
     for path in [
+        "os.py",
         "configparser.py",
         "json/__init__.py",
         "lib-dynload/_ssl.cpython-311-x86_64-linux-gnu.so",
@@ -85,6 +86,42 @@ fn refuses_modules_of_the_standard_library_in_bin() {
 }
 
 #[test]
+fn finds_the_standard_library_wherever_distributions_have_it() {
+    const BIN: &str = "var/lib/venvd/venvs/cinder/1/bin";
+    type Arrange = fn(&Host);
+    let arrangements: [Arrange; 3] = [
+        // Fedora has both: what is for any platform's packages in lib, all else in lib64.
+        |host| {
+            fs::create_dir_all(host.at("usr/lib64")).unwrap();
+            fs::rename(host.at("usr/lib/python3.11"), host.at("usr/lib64/python3.11")).unwrap();
+            fs::create_dir_all(host.at("usr/lib/python3.11/site-packages")).unwrap();
+        },
+        |host| fs::rename(host.at(&format!("{BIN}/python")), host.at(&format!("{BIN}/python3"))).unwrap(),
+        |host| {
+            fs::rename(host.at("usr/bin/python3.11"), host.at("usr/bin/python3")).unwrap();
+            fs::remove_file(host.at(&format!("{BIN}/python"))).unwrap();
+            symlink("/usr/bin/python3", host.at(&format!("{BIN}/python"))).unwrap();
+            fs::create_dir_all(host.at("var/lib/venvd/venvs/cinder/1/lib/python3.11")).unwrap();
+        },
+    ];
+    for (index, arrange) in arrangements.into_iter().enumerate() {
+        let host = host_with_interpreter();
+        arrange(&host);
+        host.plan(&["1"]).unwrap();
+        host.put(&format!("{BIN}/configparser.py"), "");
+        let report = host.refusal("policy-stdlib-module");
+        assert!(report.contains("configparser"), "{index}: {report}");
+        fs::remove_file(host.at(&format!("{BIN}/configparser.py"))).unwrap();
+        let lib = if index == 0 { "lib64" } else { "lib" };
+        host.chmod(&format!("usr/{lib}/python3.11/json"), 0o777);
+        host.refusal("policy-unsafe-path");
+    }
+    let host = host_with_interpreter();
+    fs::remove_file(host.at("usr/lib/python3.11/os.py")).unwrap();
+    assert!(host.refusal("policy-stdlib-module").contains("no standard library"));
+}
+
+#[test]
 fn refuses_links_and_path_files_that_leave_the_venv() {
     const VENV: &str = "var/lib/venvd/venvs/cinder/1";
     const SITE: &str = "lib/python3.11/site-packages";
@@ -125,7 +162,12 @@ fn refuses_links_and_path_files_that_leave_the_venv() {
         ("/usr/lib", false),
         ("../../../../2", false),
         ("..", true),
-        ("/nonexistent", true),
+        ("missing", true),
+        // Whoever makes it later, say below /tmp, would get what is in it imported by root.
+        ("/nonexistent", false),
+        ("missing/../../../../../../nonexistent", false),
+        (" import x/../../../../../../../tmp", false),
+        ("# comment\r/usr/lib", false),
         ("import os; os.x('/usr/lib')", true),
         ("# /usr/lib", true),
     ] {

@@ -22,6 +22,26 @@ fn of(files: &[(&str, &str)]) -> Result<String, Refused> {
 }
 
 #[test]
+fn each_family_begins_with_its_own_file() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("etc")).unwrap();
+    let layout = Layout::new(Root::at(directory.path()));
+    let main = |family| main_of(&layout, family).to_str().unwrap();
+    assert_eq!((main(Family::C), main(Family::Rust)), ("/etc/sudoers", "/etc/sudoers"));
+    fs::write(directory.path().join("etc/sudoers-rs"), "").unwrap();
+    assert_eq!(
+        (main(Family::C), main(Family::Rust)),
+        ("/etc/sudoers", "/etc/sudoers-rs")
+    );
+    let both = [
+        ("etc/sudoers", "Defaults secure_path=/c\n"),
+        ("etc/sudoers-rs", "Defaults secure_path=/rs\n"),
+    ];
+    assert_eq!(of(&both).unwrap(), "/rs");
+    assert_eq!(of(&both[..1]).unwrap(), "/c");
+}
+
+#[test]
 fn finds_what_holds_for_the_user() {
     let include = "@includedir /etc/sudoers.d\n";
     for (files, expected) in [

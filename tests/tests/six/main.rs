@@ -1,4 +1,7 @@
-//! Six OpenStack services: built, sealed, moved to another directory by install, verified, and started from there.
+//! Six OpenStack services: built, sealed, moved to another directory by install, verified, and started from there; and
+//! their management commands, typed as if there were no venv.
+
+mod commands;
 
 use std::time::{Duration, Instant};
 
@@ -118,6 +121,7 @@ fn boot(os: Os) -> Result<Machine> {
              install -m 644 -D -t /etc/{app} /srv/six/{app}*.conf"
         ));
     }
+    commands::expose(&machine);
     Ok(machine)
 }
 
@@ -247,6 +251,7 @@ fn six_services(os: Os) -> Result<()> {
     for service in &SERVICES {
         assert_serving(&machine, service);
     }
+    commands::answer(&machine);
     look_after(&machine);
     for service in &SERVICES {
         assert_serving(&machine, service);
