@@ -153,19 +153,23 @@ impl Systemd {
         if ran || ["active", "activating", "reloading"].contains(&active.as_str()) {
             return Ok(true);
         }
-        Ok(match load.as_str() {
-            "masked" => false,
-            _ if transaction.commands.installs(unit) => true,
-            "loaded" => match properties.take::<String>("UnitFileState").as_str() {
-                "enabled" | "enabled-runtime" => true,
-                "disabled" | "masked" | "masked-runtime" | "bad" => false,
-                // Of these the state doesn't tell: whether a generator wants it, or another unit does.
-                _ => ["WantedBy", "RequiredBy"]
-                    .iter()
-                    .any(|key| !properties.take::<Vec<String>>(key).is_empty()),
-            },
-            _ => false,
-        })
+        // Of one that is masked, our word doesn't count either.
+        if load != "masked" && transaction.commands.installs(unit) {
+            return Ok(true);
+        }
+        let state: String = properties.take("UnitFileState");
+        let wanted = ["WantedBy", "RequiredBy"].map(|key| properties.take::<Vec<String>>(key));
+        Ok(load == "loaded" && is_enabled(&state, wanted.iter().any(|by| !by.is_empty())))
+    }
+}
+
+/// Returns whether a unit counts as enabled, by what systemd says of its file, and whether another unit wants it.
+fn is_enabled(state: &str, is_wanted: bool) -> bool {
+    match state {
+        "enabled" | "enabled-runtime" => true,
+        // systemctl(1), is-enabled: of these the word doesn't tell.
+        "static" | "indirect" | "generated" | "linked" | "linked-runtime" | "transient" => is_wanted,
+        _ => false,
     }
 }
 
@@ -312,6 +316,26 @@ mod tests {
         assert_eq!(last[0], "line 12");
         assert_eq!(last[KEEP - 2..], [" [31mred", "\u{fffd} half a line"]);
         assert_eq!(told.borrow().len(), 32);
+    }
+
+    #[test]
+    fn units_that_count_as_enabled() {
+        for (state, unwanted, wanted) in [
+            ("enabled", true, true),
+            ("enabled-runtime", true, true),
+            ("static", false, true),
+            ("generated", false, true),
+            ("disabled", false, false),
+            ("masked", false, false),
+            ("bad", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(
+                (is_enabled(state, false), is_enabled(state, true)),
+                (unwanted, wanted),
+                "{state}"
+            );
+        }
     }
 
     #[test]

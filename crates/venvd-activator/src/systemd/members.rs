@@ -1,6 +1,6 @@
 //! Which units an app has on this host, and how they are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 
 use venvd_app::definition::{Restart, UnitKind};
@@ -84,6 +84,30 @@ pub(super) async fn is_part_of(
         .take::<Vec<String>>("PartOf")
         .iter()
         .any(|other| other == target))
+}
+
+/// Returns those of a target, what follows it, and further units that are up, each once.
+pub(super) async fn up(
+    connection: &Connection,
+    manager: &ManagerProxy<'static>,
+    (target, further): (&str, Vec<String>),
+) -> zbus::Result<Vec<String>> {
+    let path = manager.load_unit(target).await?;
+    let followers: Vec<String> = Properties::of(connection, &path, UNIT).await?.take("ConsistsOf");
+    let all: BTreeSet<String> = further
+        .into_iter()
+        .chain(followers)
+        .chain([target.to_owned()])
+        .collect();
+    let mut up = Vec::new();
+    for unit in all {
+        let path = manager.load_unit(&unit).await?;
+        let active: String = Properties::of(connection, &path, UNIT).await?.take("ActiveState");
+        if !["inactive", "failed"].contains(&active.as_str()) {
+            up.push(unit);
+        }
+    }
+    Ok(up)
 }
 
 /// Returns the units of an app that run or were meant to, each once, under systemd's own name for it.

@@ -149,6 +149,19 @@ impl Systemd {
         Ok(followers)
     }
 
+    /// Returns what is up of the captured units, and of all that follow the app's target. Of an app that is about to be
+    /// enabled, none follow that yet.
+    ///
+    /// Units that are down must not be stopped along with others: systemd 257 drops such a job as redundant, and
+    /// sometimes with it the jobs of units that are up and depend on it.
+    async fn up(&self, transaction: &Transaction) -> Result<Vec<String>, Failure> {
+        let target = target_of(&transaction.app);
+        let captured = transaction.captured.iter().map(|captured| captured.unit.to_string());
+        members::up(&self.connection, &self.manager, (&target, captured.collect()))
+            .await
+            .map_err(|error| unanswered(&format!("look at the units of {}", transaction.app), &error))
+    }
+
     /// Returns the units that must be up, and what they must run, on that side.
     async fn expected(&self, transaction: &Transaction, side: Side) -> Result<Vec<Expected>, Failure> {
         let tag = tag_of(&self.layout, transaction, side);
@@ -180,7 +193,13 @@ impl Units for Systemd {
     }
 
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let target = RuntimeTarget::stopping(&self.layout, transaction, self.number()).map_err(unwritten)?;
+        let units = self.up(transaction).await?;
+        if units.is_empty() {
+            return Ok(());
+        }
+        let units: Vec<&str> = units.iter().map(String::as_str).collect();
+        let target =
+            RuntimeTarget::stopping(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
         self.run(target.name(), "stop").await
     }
 
@@ -194,7 +213,9 @@ impl Units for Systemd {
 
     async fn start(&self, transaction: &Transaction) -> Result<(), Failure> {
         self.forget_failures(&transaction.captured).await;
-        let target = RuntimeTarget::starting(&self.layout, transaction, self.number()).map_err(unwritten)?;
+        let units: Vec<&str> = transaction.captured.iter().map(|unit| unit.unit.as_str()).collect();
+        let target =
+            RuntimeTarget::starting(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
         let result = self.run(target.name(), "start").await;
         // It holds nothing: what it wanted runs on.
         if let Err(failure) = self.run(target.name(), "stop").await {

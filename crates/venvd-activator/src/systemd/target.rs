@@ -7,9 +7,6 @@ use serde_json::Value;
 use venvd_app::{AppName, Layout, UnitName};
 use venvd_fs::atomic;
 
-use super::target_of;
-use crate::transaction::Transaction;
-
 const REPORT: &str = "venvd-report.json";
 
 /// A target in `/run` that starts or stops a set of units in one transaction, gone when dropped.
@@ -22,25 +19,15 @@ pub(super) struct RuntimeTarget {
 }
 
 impl RuntimeTarget {
-    /// Writes the target number `number` of a transaction, which starts its units when it is started.
-    pub(super) fn starting(layout: &Layout, transaction: &Transaction, number: u32) -> Result<Self, venvd_fs::Error> {
-        let units = captured(transaction);
-        Self::write(
-            layout,
-            (transaction.id, number),
-            &format!("Wants={units}\nAfter={units}"),
-        )
+    /// Writes the target of this number of a transaction, which starts units when it is started.
+    pub(super) fn starting(layout: &Layout, number: (u32, u32), units: &[&str]) -> Result<Self, venvd_fs::Error> {
+        let units = units.join(" ");
+        Self::write(layout, number, &format!("Wants={units}\nAfter={units}"))
     }
 
-    /// Writes one that stops them when it is stopped, with all that follow the app's own target. Of an app that is about
-    /// to be enabled, none follow that.
-    pub(super) fn stopping(layout: &Layout, transaction: &Transaction, number: u32) -> Result<Self, venvd_fs::Error> {
-        let settings = format!(
-            "PropagatesStopTo={} {}",
-            target_of(&transaction.app),
-            captured(transaction)
-        );
-        Self::write(layout, (transaction.id, number), &settings)
+    /// Writes one that stops units when it is stopped.
+    pub(super) fn stopping(layout: &Layout, number: (u32, u32), units: &[&str]) -> Result<Self, venvd_fs::Error> {
+        Self::write(layout, number, &format!("PropagatesStopTo={}", units.join(" ")))
     }
 
     fn write(layout: &Layout, (transaction, number): (u32, u32), settings: &str) -> Result<Self, venvd_fs::Error> {
@@ -68,15 +55,6 @@ impl Drop for RuntimeTarget {
     }
 }
 
-fn captured(transaction: &Transaction) -> String {
-    let units: Vec<_> = transaction
-        .captured
-        .iter()
-        .map(|captured| captured.unit.as_str())
-        .collect();
-    units.join(" ")
-}
-
 /// Returns why the generator left a unit as it was, unless an administrator told it to.
 ///
 /// The report is for people first, so whatever is not as expected in it counts as nothing said.
@@ -101,18 +79,18 @@ mod tests {
     fn the_target_is_there_as_long_as_it_is_held() {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(Root::at(directory.path()));
-        let transaction = crate::transaction::tests::example(7);
-        let target = RuntimeTarget::starting(&layout, &transaction, 0).unwrap();
+        let units = ["nova-api.service", "nova-worker.service"];
+        let target = RuntimeTarget::starting(&layout, (7, 0), &units).unwrap();
         let path = directory.path().join("run/systemd/system").join(target.name());
         let text = fs::read_to_string(&path).unwrap();
         assert!(
-            text.contains("Wants=nova-api.service\nAfter=nova-api.service\n"),
+            text.contains("Wants=nova-api.service nova-worker.service\nAfter=nova-api.service nova-worker.service\n"),
             "{text}"
         );
-        let stopping = RuntimeTarget::stopping(&layout, &transaction, 1).unwrap();
+        let stopping = RuntimeTarget::stopping(&layout, (7, 1), &units).unwrap();
         let text = fs::read_to_string(&stopping.path).unwrap();
         assert!(
-            text.contains("PropagatesStopTo=venvd-nova.target nova-api.service\n"),
+            text.contains("PropagatesStopTo=nova-api.service nova-worker.service\n"),
             "{text}"
         );
         drop(target);
