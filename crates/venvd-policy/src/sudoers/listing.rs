@@ -82,8 +82,9 @@ impl Listing {
     pub(crate) fn hindrance(&self, call: Call<'_>) -> Option<String> {
         if self.is_on("requiretty", call).unwrap_or(false) {
             return Some(format!(
-                "`Defaults requiretty` holds for {}, and services have no terminal; add `Defaults!{} !requiretty`",
-                call.program, call.program
+                "`Defaults requiretty` holds for {}, and services have no terminal; take it out, or set `!requiretty` for \
+                 this user behind it",
+                call.program
             ));
         }
         let (entry, command) = self.deciding(call)?;
