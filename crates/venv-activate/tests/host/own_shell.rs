@@ -33,7 +33,7 @@ fn one_leaves_the_venv_as_one_came() {
         [ "$PATH" = "$old" ]
         sh -c 'echo $PYTHONPATH'
         command -v deactivate || echo gone
-        set | grep -e ^VENVD -e ^VIRTUAL -e ^_OLD || echo clean
+        set | grep -e ^VENVD_APP= -e ^VENVD_TAG= -e ^VIRTUAL -e ^_OLD || echo clean
         "#,
     );
     let expected = "<(nova:2) it's \"$\" > /var/lib/venvd/venvs/nova/2 2 \n\
