@@ -217,7 +217,7 @@ fn lifecycle(os: Os) -> Result<()> {
     session.ok(&format!(
         "rm {CONFIG}/systemd/user/placement.service.d/bad.conf && systemctl --user daemon-reload"
     ));
-    let done = session.ok(&format!("venvctl --user activate placement:{NEXT}"));
+    let done = session.ok(&format!("venvctl --user activate --force placement:{NEXT}"));
     let hook = format!("before-stop `placement-manage --config-file {CONFIG}/placement/placement.conf db sync` done");
     assert!(done.contains(&hook), "{done}");
     session.assert_serving(NEXT);

@@ -91,12 +91,30 @@ fn read(files: &UnitFiles, name: &UnitId) -> Reading {
             reading.load = "loaded".to_owned();
             reading.fragment = found.fragment.iter().map(|path| path.display().to_string()).collect();
             reading.service = (found.id.kind() == "service").then(|| Service::of(&unit));
+            if reading
+                .service
+                .as_ref()
+                .is_some_and(|service| service.does_nothing(&unit))
+            {
+                reading.load = "bad-setting".to_owned();
+                reading.service = None;
+            }
         }
     }
     reading
 }
 
 impl Service {
+    /// Whether systemd refuses it as a whole, since there is nothing that it would do (`service_verify()`). Nothing of
+    /// venvd hangs on that: what such a unit lacks may be just what a definition's `exec` gives it.
+    fn does_nothing(&self, unit: &Effective) -> bool {
+        let has = |list: &str| self.lists.contains_key(list);
+        let has_action = unit
+            .last("Unit", "SuccessAction")
+            .is_some_and(|action| !matches!(action, "" | "none"));
+        !has("ExecStart") && !has("ExecStop") && !has_action
+    }
+
     fn of(unit: &Effective) -> Self {
         let mut lists = BTreeMap::new();
         for key in EXEC_KEYS {
