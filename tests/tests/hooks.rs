@@ -258,9 +258,12 @@ fn one_way(hooks: &Hooks) {
 
     // Somebody mends it, or goes back: by a verb, that is possible.
     hooks.found();
-    assert_eq!(hooks.venvctl("activate", "demo:a").0, 0);
+    let (status, report) = hooks.venvctl("activate", "demo:a");
+    assert_eq!(status, 0, "{report:#}");
     hooks.0.assert_on("a");
-    machine.ok(&format!("rm {STARTS_NOT}; systemctl daemon-reload"));
+    machine.ok(&format!(
+        "rm -r {STARTS_NOT} /var/lib/venvd/known-bad; systemctl daemon-reload"
+    ));
     hooks.found();
     assert_eq!(hooks.venvctl("rollback", "demo").0, 0);
     hooks.0.assert_on("b");
