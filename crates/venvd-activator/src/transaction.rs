@@ -218,6 +218,10 @@ impl Journal {
         let text = serde_json::to_vec(transaction).map_err(unreadable)?;
         atomic::create_directories(&self.directory, 0o700)?;
         atomic::write(&path, &text, 0o600)?;
+        if transaction.ended.is_some() {
+            // What a venvd that was killed had begun to write; under the app's lock there is no other writer.
+            atomic::sweep(&path)?;
+        }
         Ok(())
     }
 
@@ -419,6 +423,19 @@ pub(crate) mod tests {
         assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [2, 10]);
         assert!(broken[0].to_string().contains("11.json"), "{broken:?}");
         assert_eq!(journal.next_id().unwrap(), 12, "also an unreadable one has its number");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_at_the_end() {
+        let (_directory, journal) = journal();
+        journal.save(&example(3)).unwrap();
+        let left = journal.directory.join(".3.json.venvd-AbCdEf");
+        fs::write(&left, "{").unwrap();
+        journal.save(&example(3)).unwrap();
+        assert!(left.exists(), "it is under way");
+        let ended = Some(5);
+        journal.save(&Transaction { ended, ..example(3) }).unwrap();
+        assert!(!left.exists());
     }
 
     #[test]
