@@ -50,12 +50,14 @@ fn rights_end(machine: &Machine, expected: &[&str]) {
     });
 }
 
-/// Lets the unit run a script of the scenario, and leave behind what that started.
+/// Lets the unit run a script of the scenario, and leave behind what that started; what was left before ends.
 fn run_script(machine: &Machine, script: &str) {
     let text =
         format!("[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 /srv/transition/{script}\n");
     machine.write("/etc/systemd/system/demo.service.d/10-script.conf", text, 0o644);
-    machine.ok(&format!("systemctl daemon-reload && systemctl restart {UNIT}"));
+    machine.ok(&format!(
+        "systemctl daemon-reload && systemctl kill -s KILL {UNIT}; systemctl restart {UNIT}"
+    ));
 }
 
 /// Somebody who is the service user and keeps a file of the venv open is no process of a unit.
