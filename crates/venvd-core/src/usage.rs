@@ -44,6 +44,9 @@ pub struct Use {
     pub unit: Option<String>,
     /// By what it is known.
     pub by: Trace,
+    /// Whether its `VENVD_TAG` is that venv's: it was started as a service from it.
+    #[serde(skip)]
+    tagged: bool,
 }
 
 /// By what a process is known to use a venv, the surest first.
@@ -169,11 +172,16 @@ impl Usage {
         self.by_venv.get(venv).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns those that run from a venv in a unit of its app: not who merely works in it or has a file of it open.
+    /// Returns those that run from a venv in a unit of its app: not who merely works in it or has a file of it open, nor
+    /// who was given a PATH that leads there behind another, as sudo gives while a venv is leaving.
     pub fn members_of<'a>(&'a self, venv: &'a VenvPath) -> impl Iterator<Item = &'a Use> {
         let app = venv.name().app();
         let is_member = move |used: &&Use| {
-            let runs = !matches!(used.by, Trace::OpenFile | Trace::WorkingDirectory);
+            let runs = match used.by {
+                Trace::OpenFile | Trace::WorkingDirectory => false,
+                Trace::Environment => used.tagged,
+                _ => true,
+            };
             runs && self.members.apps_of(used.unit.as_deref()).any(|name| name == app)
         };
         self.of(venv).iter().filter(is_member)
@@ -185,6 +193,7 @@ impl Usage {
             name: process.name.clone(),
             unit: process.unit.clone(),
             by,
+            tagged: process.tag.as_ref() == Some(venv.name().tag()),
         });
     }
 }

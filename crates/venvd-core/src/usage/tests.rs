@@ -477,6 +477,24 @@ fn only_units_of_the_app_that_run_from_a_venv_are_its_members() {
                 ..PLAIN
             },
         ),
+        // As sudo starts it while both have rights.
+        (
+            26,
+            Made {
+                environment: "PATH=/var/lib/venvd/venvs/nova/2/bin:{}/bin:/usr/bin",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
+        // A service of it that has nothing else to be known by.
+        (
+            27,
+            Made {
+                environment: "PATH={}/bin:/usr/bin\0VENVD_TAG=1",
+                cgroup: unit,
+                ..PLAIN
+            },
+        ),
         // Elsewhere.
         (
             24,
@@ -498,6 +516,6 @@ fn only_units_of_the_app_that_run_from_a_venv_are_its_members() {
     }
     let usage = host.scan();
     let members = |tag: &str| usage.members_of(&venv(tag)).map(|one| one.pid).collect::<Vec<_>>();
-    assert_eq!((members("1"), members("2")), (vec![20, 21], vec![]));
-    assert_eq!(usage.of(&venv("1")).len(), 6);
+    assert_eq!((members("1"), members("2")), (vec![20, 21, 27], vec![]));
+    assert_eq!(usage.of(&venv("1")).len(), 8);
 }
