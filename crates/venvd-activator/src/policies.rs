@@ -14,6 +14,7 @@ use venvd_app::in_force::{self, Switches};
 use venvd_app::links::{LinkError, VenvPath};
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout};
+use venvd_fs::lock::Lock;
 use venvd_fs::report;
 use venvd_policy::{Edited, leaving};
 
@@ -42,8 +43,8 @@ pub(crate) fn follow(layout: &Layout) -> anyhow::Result<()> {
         .map(|app| (app, admitted(layout, app, &switches)))
         .partition(|(_, admitted)| admitted.as_ref().is_ok_and(Vec::is_empty));
     // Rights are taken away first: what fails later leaves no more behind than it must.
-    for (app, admitted) in off.into_iter().chain(on) {
-        if let Err(why) = admitted.and_then(|venvs| one(layout, app, &venvs)) {
+    for (app, _) in off.into_iter().chain(on) {
+        if let Err(why) = locked(layout, app, &switches) {
             tracing::error!(venvd_app = %app.name, "{}: its sudoers and rootwrap.conf stay as they are: {why}", app.name);
             failed.push(app.name.to_string());
         }
@@ -104,6 +105,16 @@ fn admitted(layout: &Layout, app: &App, switches: &Switches) -> Result<Vec<VenvP
             Ok(Vec::new())
         }
         Err(error) => Err(report(&error)),
+    }
+}
+
+/// Does one app, unless somebody works on it: an activation, or the end of earlier rights, writes its policy itself, and
+/// what was to be admitted a moment ago need not be any more.
+fn locked(layout: &Layout, app: &App, switches: &Switches) -> Result<(), String> {
+    let lock = Lock::try_exclusive(&layout.app_lock(&app.name)).map_err(|error| report(&error))?;
+    match lock {
+        Some(_lock) => one(layout, app, &admitted(layout, app, switches)?),
+        None => Ok(()),
     }
 }
 
@@ -246,6 +257,17 @@ mod tests {
         fs::remove_file(layout.on_disk("/etc/venvd/apps/cinder.toml")).unwrap();
         follow(&layout).unwrap();
         assert_eq!(conf(&layout), CONF);
+    }
+
+    #[test]
+    fn who_works_on_an_app_writes_its_policy() {
+        let (_directory, layout) = host();
+        let lock = Lock::try_exclusive(&layout.app_lock(&"cinder".parse().unwrap())).unwrap();
+        follow(&layout).unwrap();
+        assert_eq!(conf(&layout), CONF);
+        drop(lock);
+        follow(&layout).unwrap();
+        assert!(conf(&layout).contains(OURS));
     }
 
     #[test]
