@@ -64,12 +64,7 @@ fn main(layout: &Layout) -> &'static Path {
 /// Returns the `secure_path` that holds for `user` by the files of others; the usual one where none is set.
 pub(crate) fn secure_path(layout: &Layout, user: &UserName) -> Result<SystemPath, Problem> {
     let identity = Identity::of(layout, user);
-    let reader = Reader {
-        layout,
-        identity: &identity,
-    };
-    let mut all = Vec::new();
-    reader.file(main(layout), MAX_DEPTH, &mut all).map_err(Problem::Io)?;
+    let all = lines_for(layout, &identity).map_err(Problem::Io)?;
     let (found, unclear) = decide(
         &identity,
         &all.iter().map(|line| line.text.as_str()).collect::<Vec<_>>(),
@@ -113,12 +108,7 @@ fn ours<T: FromStr>(layout: &Layout, prefix: &str) -> Result<Vec<T>, venvd_fs::E
 /// When a file can't be read.
 pub(crate) fn rules_of_others(layout: &Layout, user: &UserName) -> Result<Vec<(PathBuf, String)>, venvd_fs::Error> {
     let identity = Identity::of(layout, user);
-    let reader = Reader {
-        layout,
-        identity: &identity,
-    };
-    let mut all = Vec::new();
-    reader.file(main(layout), MAX_DEPTH, &mut all)?;
+    let all = lines_for(layout, &identity)?;
     let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
     let (users, _) = aliases(&texts);
     let for_user = |line: &&Logical| {
@@ -138,12 +128,7 @@ pub(crate) fn rules_of_others(layout: &Layout, user: &UserName) -> Result<Vec<(P
 /// When a file can't be read.
 pub(crate) fn kept_environment(layout: &Layout, user: &UserName) -> Result<Vec<(PathBuf, String)>, venvd_fs::Error> {
     let identity = Identity::of(layout, user);
-    let reader = Reader {
-        layout,
-        identity: &identity,
-    };
-    let mut all = Vec::new();
-    reader.file(main(layout), MAX_DEPTH, &mut all)?;
+    let all = lines_for(layout, &identity)?;
     let texts: Vec<&str> = all.iter().map(|line| line.text.as_str()).collect();
     let (users, hosts) = aliases(&texts);
     let keeps = |line: &&Logical| {
@@ -223,6 +208,13 @@ fn decide(identity: &Identity, all: &[&str]) -> (Option<String>, Vec<String>) {
 struct Reader<'a> {
     layout: &'a Layout,
     identity: &'a Identity,
+}
+
+/// Returns all logical lines that sudo reads for somebody, in its order.
+fn lines_for(layout: &Layout, identity: &Identity) -> Result<Vec<Logical>, venvd_fs::Error> {
+    let mut all = Vec::new();
+    Reader { layout, identity }.file(main(layout), MAX_DEPTH, &mut all)?;
+    Ok(all)
 }
 
 impl Reader<'_> {
