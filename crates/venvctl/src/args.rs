@@ -166,10 +166,12 @@ pub(crate) enum Command {
     /// behind it. If a unit does not stay up in the new venv, or a command fails, everything goes back, unless a one-way
     /// hook has run. What is stopped stays stopped. `ln -sfn` on the active link does the same. Below --root nothing runs,
     /// no hook either, and both links move.
+    ///
+    /// Venvs of several apps are put in force together, or none of them.
     Activate {
         /// APP:TAG
-        #[arg(value_name = "APP:TAG")]
-        venv: VenvName,
+        #[arg(value_name = "APP:TAG", required = true)]
+        venvs: Vec<VenvName>,
         #[command(flatten)]
         how: How,
     },

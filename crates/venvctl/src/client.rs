@@ -17,7 +17,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 /// What venvd is asked for.
 #[derive(Debug)]
 pub(crate) enum Request {
-    Activate { venv: VenvName, how: How },
+    Activate { venvs: Vec<VenvName>, how: How },
     Rollback(AppName),
     Enable(AppName),
     Disable(AppName),
@@ -101,7 +101,7 @@ pub(crate) async fn bus(scope: Scope) -> zbus::Result<zbus::Connection> {
 
 async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<OwnedObjectPath> {
     match request {
-        Request::Activate { venv, how } => {
+        Request::Activate { venvs, how } => {
             let options = HashMap::from(
                 [
                     ("revoke", how.revoke),
@@ -110,9 +110,17 @@ async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<Own
                 ]
                 .map(|(option, is_set)| (option, Variant::from(is_set))),
             );
-            manager
-                .activate(venv.app().as_str(), venv.tag().as_str(), options)
-                .await
+            match venvs.as_slice() {
+                [venv] => {
+                    manager
+                        .activate(venv.app().as_str(), venv.tag().as_str(), options)
+                        .await
+                }
+                several => {
+                    let venvs = several.iter().map(|venv| (venv.app().as_str(), venv.tag().as_str()));
+                    manager.activate_many(&venvs.collect::<Vec<_>>(), options).await
+                }
+            }
         }
         Request::Rollback(app) => manager.rollback(app.as_str()).await,
         Request::Enable(app) => manager.enable(app.as_str()).await,

@@ -42,7 +42,8 @@ pub(crate) struct Actor<U, A> {
 impl<U: Units, A: Announce> Actor<U, A> {
     /// Does what was asked for, under the number it was given.
     pub(crate) async fn work(&self, id: u32, request: &Request) {
-        let lock = self.lock(&request.app).await;
+        let apps = request.wants.iter().map(|want| &want.app);
+        let lock = self.lock(apps).await;
         let (mut transaction, mut objection) = request.prepare(&self.driver.host, id);
         if let Err(failure) = &lock {
             objection.get_or_insert(failure.clone());
@@ -68,14 +69,14 @@ impl<U: Units, A: Announce> Actor<U, A> {
                 "what ran before comes back"
             };
             tracing::warn!(
-                venvd_app = %transaction.app,
                 venvd_job = transaction.id,
                 "activation {} of {} was interrupted: {way}",
                 transaction.id,
-                transaction.app
+                transaction.names()
             );
-            match self.lock(&transaction.app).await {
-                Ok(_lock) => self.drive(&mut transaction, (Event::Interrupted, None)).await,
+            let lock = self.lock(transaction.parts.iter().map(|part| &part.app)).await;
+            match lock {
+                Ok(_locks) => self.drive(&mut transaction, (Event::Interrupted, None)).await,
                 Err(failure) => tracing::error!("activation {} stays open: {}", transaction.id, failure.message),
             }
         }
@@ -88,12 +89,7 @@ impl<U: Units, A: Announce> Actor<U, A> {
             Err(error) => return tracing::error!("flips can't be followed: {}", report(&error)),
         };
         for (app, target) in flips {
-            let request = Request {
-                app,
-                ask: Ask::Follow(target),
-                caller_uid: None,
-                options: Options::of(cause),
-            };
+            let request = Request::one(app, Ask::Follow(target), Options::of(cause));
             let id = self.desk.number(&request);
             self.work(id, &request).await;
         }
@@ -111,7 +107,18 @@ impl<U: Units, A: Announce> Actor<U, A> {
         }
     }
 
-    async fn lock(&self, app: &AppName) -> Result<Lock, Failure> {
+    /// Takes the locks of apps, in the order of their names: whoever else wants several waits and does not block.
+    async fn lock(&self, apps: impl Iterator<Item = &AppName>) -> Result<Vec<Lock>, Failure> {
+        let mut apps: Vec<&AppName> = apps.collect();
+        apps.sort();
+        let mut locks = Vec::new();
+        for app in apps {
+            locks.push(self.lock_one(app).await?);
+        }
+        Ok(locks)
+    }
+
+    async fn lock_one(&self, app: &AppName) -> Result<Lock, Failure> {
         let path = self.driver.host.layout().app_lock(app);
         let begun = Instant::now();
         loop {

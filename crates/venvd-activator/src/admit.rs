@@ -12,18 +12,23 @@ use venvd_policy::leaving::{self, Leaving};
 use crate::host::Host;
 use crate::leftovers;
 use crate::machine::{Admit, Failure, When};
-use crate::transaction::Transaction;
+use crate::transaction::{Part, Transaction};
 
 impl Host {
     /// Writes sudoers and rootwrap.conf.
-    pub(crate) fn write_policies(&self, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
+    pub(crate) fn write_policies(
+        &self,
+        (transaction, part): (&Transaction, &Part),
+        admit: Admit,
+    ) -> Result<(), Failure> {
         let layout = self.layout();
-        if !layout.has_policies() {
+        let at_the_end = matches!(admit, Admit::InForce | Admit::Leaving);
+        if !layout.has_policies() || !at_the_end && !part.changes_units(transaction.case.kind) {
             return Ok(());
         }
-        let (app, on) = self.app_in_force(&transaction.app)?;
+        let (app, on) = self.app_in_force(&part.app)?;
         let is_on = on.enabled && on.admitted;
-        let (old, new) = (transaction.outgoing.iter(), transaction.to.iter());
+        let (old, new) = (part.outgoing.iter(), part.to.iter());
         let venvs: Vec<VenvPath> = match admit {
             Admit::None => Vec::new(),
             Admit::New => new.cloned().collect(),
@@ -31,7 +36,7 @@ impl Host {
             Admit::Turned => behind(new.chain(old), leaving::read(layout, &app.name)?),
             Admit::InForce | Admit::Leaving if !is_on => Vec::new(),
             Admit::InForce => leaving::admitted(layout, &app.name, self.in_force(&app)?)?,
-            Admit::Leaving => return self.let_leave(&app, transaction),
+            Admit::Leaving => return self.let_leave(&app, (part, transaction.case.restart)),
         };
         if venvs.is_empty() {
             match venvd_policy::remove(layout, &app) {
@@ -47,20 +52,20 @@ impl Host {
             let gone = leaving::read(layout, &app.name)?;
             leaving::write(layout, &app.name, &[])?;
             let gone = gone.into_iter().map(|leaving| leaving.venv);
-            leftovers::end_daemons(layout, &gone.chain(transaction.outgoing.clone()).collect::<Vec<_>>());
+            leftovers::end_daemons(layout, &gone.chain(part.outgoing.clone()).collect::<Vec<_>>());
         }
         Ok(())
     }
 
     /// Admits what is in force, and what was before as long as it has processes.
-    fn let_leave(&self, app: &App, transaction: &Transaction) -> Result<(), Failure> {
+    fn let_leave(&self, app: &App, (part, restart): (&Part, When)) -> Result<(), Failure> {
         let layout = self.layout();
         let Some(in_force) = self.in_force(app)? else {
             // None can run here any more: the rights went with the one that could.
             venvd_policy::remove(layout, app)?;
             return Ok(());
         };
-        let leaving = self.leave(app, transaction, &in_force)?;
+        let leaving = self.leave(app, (part, restart), &in_force)?;
         // All that may have rights now, so that somebody ends them should the next step fail; then what keeps them.
         leaving::write(layout, &app.name, &leaving)?;
         let stay: Vec<Leaving> = look(layout, leaving, leaving::now())
@@ -79,13 +84,13 @@ impl Host {
 
     /// Returns the venvs that had rights until now, and when those end at the latest. Units that nobody restarts need theirs
     /// for as long as they run.
-    fn leave(&self, app: &App, transaction: &Transaction, in_force: &VenvPath) -> Result<Vec<Leaving>, Failure> {
+    fn leave(&self, app: &App, (part, restart): (&Part, When), in_force: &VenvPath) -> Result<Vec<Leaving>, Failure> {
         let layout = self.layout();
         if !has_rights(app) {
             return Ok(Vec::new());
         }
-        let outgoing = transaction.outgoing.as_ref();
-        let until = match transaction.case.restart {
+        let outgoing = part.outgoing.as_ref();
+        let until = match restart {
             When::Now => leaving::now() + search::load_settings(layout)?.policy_grace,
             When::Later => leaving::UNTIL_RESTARTED,
         };

@@ -8,7 +8,7 @@ use venvd_bus::{Check, CheckStage, Code};
 
 use crate::driver::Driver;
 use crate::machine::{self, Event, Failure};
-use crate::transaction::Transaction;
+use crate::transaction::{Part, Transaction};
 use crate::units::Units;
 
 /// The commands of a definition as it was when the transaction began, and what is to be known of the app to run them.
@@ -26,6 +26,8 @@ pub struct Commands {
 /// One command, as it is to be run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run<'a> {
+    /// Whose it is: it runs in that app's new venv.
+    pub(crate) part: &'a Part,
     pub(crate) stage: CheckStage,
     pub(crate) command: &'a CommandLine,
     /// As whom; in a user's own manager there is nobody else.
@@ -76,25 +78,41 @@ impl Commands {
     pub(crate) fn installs(&self, unit: &UnitName) -> bool {
         self.installed.contains(unit)
     }
+}
 
+impl Part {
     fn hook(&self, stage: HookStage, number: usize) -> Option<(&Hook, Run<'_>)> {
-        let hook = self.hooks.of(stage).get(number)?;
+        let commands = &self.commands;
+        let hook = commands.hooks.of(stage).get(number)?;
         let run = Run {
+            part: self,
             stage: stage.into(),
             command: &hook.run,
-            user: self.user.as_ref(),
-            units: hook.when_unit.as_ref().map_or(&self.services, std::slice::from_ref),
+            user: commands.user.as_ref(),
+            units: hook.when_unit.as_ref().map_or(&commands.services, std::slice::from_ref),
         };
         Some((hook, run))
     }
 
     fn health(&self) -> impl Iterator<Item = Run<'_>> {
-        self.health.iter().map(|command| Run {
+        self.commands.health.iter().map(|command| Run {
+            part: self,
             stage: CheckStage::Health,
             command,
-            user: self.user.as_ref(),
-            units: &self.services,
+            user: self.commands.user.as_ref(),
+            units: &self.commands.services,
         })
+    }
+}
+
+impl Transaction {
+    /// Returns a hook by its number within the stage: those of the first app that changes, then those of the next.
+    fn hook(&self, (stage, number): (HookStage, usize)) -> Option<(&Hook, Run<'_>)> {
+        let hooks = self.changing().flat_map(|part| {
+            let count = part.commands.hooks.of(stage).len();
+            (0..count).filter_map(move |number| part.hook(stage, number))
+        });
+        hooks.into_iter().nth(number)
     }
 }
 
@@ -105,12 +123,12 @@ impl<U: Units> Driver<U> {
         transaction: &mut Transaction,
         (stage, number): (HookStage, usize),
     ) -> Result<Event, Failure> {
-        let Some((hook, run)) = transaction.commands.hook(stage, number) else {
+        let Some((hook, run)) = transaction.hook((stage, number)) else {
             let message = format!("the journal of activation {} knows no such hook", transaction.id);
             return Err(Failure::new(Code::INTERNAL, message));
         };
         if let Some(unit) = &hook.when_unit
-            && !self.units.is_enabled(transaction, unit).await?
+            && !self.units.is_enabled(run.part, unit).await?
         {
             let check = Check {
                 stage: run.stage,
@@ -130,7 +148,9 @@ impl<U: Units> Driver<U> {
 
     /// Runs all health commands, at the same time: whoever mends one thing wants to know of the others.
     pub(crate) async fn check_health(&self, transaction: &mut Transaction) -> Result<Event, Failure> {
-        let runs = transaction.commands.health();
+        // What nobody runs can't be asked how it is.
+        let running = transaction.changing().filter(|part| !part.captured.is_empty());
+        let runs = running.flat_map(Part::health);
         let checks = join_all(runs.map(|run| self.units.run_command(transaction, run))).await;
         let checks = checks.into_iter().collect::<Result<Vec<Check>, Failure>>()?;
         let failure = failure(transaction.id, &checks);

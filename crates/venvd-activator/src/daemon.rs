@@ -76,7 +76,7 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
             tokio::select! {
                 request = requests.recv() => match request {
                     Some((id, request)) => {
-                        status(&[NotifyState::Status(&format!("working on {}", request.app))]);
+                        status(&[NotifyState::Status(&format!("working on {}", request.names()))]);
                         actor.work(id, &request).await;
                     }
                     None => bail!("the bus interface is gone"),

@@ -104,12 +104,7 @@ mod tests {
         let journal = Journal::new(&Layout::new(Root::at(directory.path())));
         journal.save(&example(41)).unwrap();
         let (desk, mut requests) = Desk::open(&journal).unwrap();
-        let request = Request {
-            app: "nova".parse().unwrap(),
-            ask: Ask::Rollback,
-            caller_uid: Some(0),
-            options: Options::of(Cause::Rollback),
-        };
+        let request = Request::one("nova".parse().unwrap(), Ask::Rollback, Options::of(Cause::Rollback));
         assert_eq!(desk.submit(request.clone()), Some(42));
         assert_eq!(requests.try_recv().unwrap(), (42, request.clone()));
         assert_eq!(desk.report(42).unwrap().unwrap().state, Stage::Queued);

@@ -9,7 +9,7 @@ use venvd_fs::report;
 use crate::exposed;
 use crate::host::Host;
 use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
-use crate::transaction::{Journal, Transaction, now};
+use crate::transaction::{Journal, Part, Transaction, now};
 use crate::units::{Units, summary};
 
 /// Drives transactions to their end.
@@ -53,7 +53,7 @@ impl<U: Units> Driver<U> {
                 }
                 if transaction.state.outcome().is_some() {
                     if let Err(failure) = self.host.judge(transaction) {
-                        tracing::warn!("how {} did is not remembered: {}", transaction.app, failure.message);
+                        tracing::warn!("how {} did is not remembered: {}", transaction.names(), failure.message);
                     }
                     return;
                 }
@@ -98,20 +98,27 @@ impl<U: Units> Driver<U> {
         let host = &self.host;
         match effect {
             Effect::Check => {
-                self.blocking(transaction, |host, transaction| host.check(transaction))
-                    .await?
+                self.blocking(transaction, |host, transaction| {
+                    transaction
+                        .parts
+                        .iter()
+                        .try_for_each(|part| host.check(transaction, part))
+                })
+                .await?;
             }
-            Effect::SetActive(side) => host.set_active(transaction, side)?,
-            Effect::Capture => {
-                let (app, _) = host.app_in_force(&transaction.app)?;
-                transaction.captured = self.units.capture(&app).await?;
-                return Ok(Event::Captured(summary(&transaction.captured)));
-            }
-            Effect::MarkPending => host.mark_pending(transaction)?,
-            Effect::ClearPending => host.clear_pending(&transaction.app)?,
+            Effect::SetActive(side) => each(&transaction.parts, |part| host.set_active(part, side))?,
+            Effect::Capture => return self.capture(transaction).await,
+            Effect::MarkPending => transaction
+                .changing()
+                .try_for_each(|part| host.mark_pending(transaction.id, &part.app))?,
+            Effect::ClearPending => transaction
+                .changing()
+                .try_for_each(|part| host.clear_pending(&part.app))?,
             Effect::WritePolicies(admit) => {
                 self.blocking(transaction, move |host, transaction| {
-                    let written = host.write_policies(transaction, admit);
+                    let written = each(&transaction.parts, |part| {
+                        host.write_policies((transaction, part), admit)
+                    });
                     if matches!(admit, Admit::InForce | Admit::Leaving) {
                         exposed::follow(host.layout());
                     }
@@ -120,17 +127,31 @@ impl<U: Units> Driver<U> {
                 .await?;
             }
             Effect::StopUnits => self.units.stop(transaction).await?,
-            Effect::SetSwitch(side) => host.set_switch(transaction, side)?,
-            Effect::SetCommitted(side) => host.set_committed(transaction, side)?,
+            Effect::SetSwitch(side) => {
+                let kind = transaction.case.kind;
+                each(&transaction.parts, |part| host.set_switch((kind, part), side))?;
+            }
+            Effect::SetCommitted(side) => each(&transaction.parts, |part| host.set_committed(part, side))?,
             Effect::Reload => self.units.reload().await?,
             Effect::RestartUnits => self.units.restart(transaction).await?,
             Effect::StartUnits => self.units.start(transaction).await?,
             Effect::Settle(side) => transaction.units = self.units.settle(transaction, side).await?,
             Effect::RunHook(stage, number) => return self.run_hook(transaction, (stage, number)).await,
             Effect::CheckHealth => return self.check_health(transaction).await,
-            Effect::SetPrevious => host.set_previous(transaction)?,
+            Effect::SetPrevious => each(&transaction.parts, |part| host.set_previous(part))?,
         }
         Ok(Event::Done)
+    }
+
+    /// Notes what runs of the apps whose units change, and what else goes down with it.
+    async fn capture(&self, transaction: &mut Transaction) -> Result<Event, Failure> {
+        let kind = transaction.case.kind;
+        for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
+            let (app, _) = self.host.app_in_force(&part.app)?;
+            part.captured = self.units.capture(&app).await?;
+        }
+        transaction.outside = self.units.outside(transaction).await?;
+        Ok(Event::Captured(summary(transaction)))
     }
 
     /// Does what takes long, or runs programs (python, visudo), beside the event loop.
@@ -144,6 +165,12 @@ impl<U: Units> Driver<U> {
             .await
             .map_err(|error| Failure::new(Code::INTERNAL, format!("a task of venvd broke off: {error}")))?
     }
+}
+
+/// Does it for each of the apps, also behind one where it fails; returns the first failure.
+fn each(parts: &[Part], does: impl Fn(&Part) -> Result<(), Failure>) -> Result<(), Failure> {
+    let results: Vec<Result<(), Failure>> = parts.iter().map(does).collect();
+    results.into_iter().collect()
 }
 
 #[cfg(test)]

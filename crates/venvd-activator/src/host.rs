@@ -18,7 +18,7 @@ use venvd_fs::{atomic, report};
 use venvd_policy::Edited;
 
 use crate::machine::{Failure, Side};
-use crate::transaction::Transaction;
+use crate::transaction::{Part, Transaction};
 
 impl From<venvd_fs::Error> for Failure {
     fn from(error: venvd_fs::Error) -> Self {
@@ -122,14 +122,14 @@ impl Host {
     ///
     /// # Errors
     /// Whatever speaks against it.
-    pub(crate) fn check(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let case = &transaction.case;
-        if case.kind == Kind::Disable {
-            self.app_in_force(&transaction.app)?;
+    pub(crate) fn check(&self, transaction: &Transaction, part: &Part) -> Result<(), Failure> {
+        let kind = transaction.case.kind;
+        if kind == Kind::Disable {
+            self.app_in_force(&part.app)?;
             return Ok(());
         }
-        let (app, _) = self.app(&transaction.app)?;
-        if case.kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
+        let (app, _) = self.app(&part.app)?;
+        if kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
             return Err(Failure::new(
                 Code::HOST_DISABLED,
                 format!(
@@ -138,13 +138,13 @@ impl Host {
                 ),
             ));
         }
-        let Some(to) = &transaction.to else { return Ok(()) };
+        let Some(to) = &part.to else { return Ok(()) };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
-        if !case.same {
+        if !part.is_same() {
             self.check_brakes(transaction, to)?;
         }
         preflight::check(&self.layout, to, &needed)?;
-        if self.layout.has_policies() && (case.enabled || case.kind == Kind::Enable) {
+        if self.layout.has_policies() && (part.enabled || kind == Kind::Enable) {
             venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
             exposed::check(&self.layout, &app)?;
         }
@@ -153,7 +153,7 @@ impl Host {
 
     /// Refuses what an administrator has stopped, or what failed on this host before.
     fn check_brakes(&self, transaction: &Transaction, to: &VenvPath) -> Result<(), Failure> {
-        let app = &transaction.app;
+        let app = to.name().app();
         if transaction.case.kind == Kind::Activate
             && let Some(note) = brake::frozen(&self.layout, app)?
         {
@@ -174,54 +174,55 @@ impl Host {
         Ok(())
     }
 
-    /// Remembers how the venv did that was asked for, so that no flip tries a bad one again.
+    /// Remembers how the venvs did that were asked for, so that no flip tries a bad one again.
     pub(crate) fn judge(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let Some(to) = &transaction.to else { return Ok(()) };
-        if let Some(failure) = transaction.state.condemns() {
-            let note = Note {
-                reason: Some(failure.message.clone()),
-                by: None,
-                since: transaction.ended,
-            };
-            brake::condemn(&self.layout, to.name(), &note)?;
-        } else if transaction.state.outcome() == Some(Outcome::Done) {
-            brake::acquit(&self.layout, to.name())?;
+        let failure = transaction.state.condemns();
+        let is_done = transaction.state.outcome() == Some(Outcome::Done);
+        for part in &transaction.parts {
+            let Some(to) = &part.to else { continue };
+            match failure {
+                Some(failure) if transaction.concerns(part, failure) => {
+                    let note = Note {
+                        reason: Some(failure.message.clone()),
+                        by: None,
+                        since: transaction.ended,
+                    };
+                    brake::condemn(&self.layout, to.name(), &note)?;
+                }
+                None if is_done => drop(brake::acquit(&self.layout, to.name())?),
+                _ => {}
+            }
         }
         Ok(())
     }
 
     /// Points the active link at one side. Back only if it still says what was asked: a newer flip stays.
-    pub(crate) fn set_active(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
-        let path = Link::Active.path(&self.layout, &transaction.app);
+    pub(crate) fn set_active(&self, part: &Part, side: Side) -> Result<(), Failure> {
+        let path = Link::Active.path(&self.layout, &part.app);
         let said = match fs::read_link(&path) {
             Ok(target) => Some(target),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(link_unreadable(path, &error)),
         };
-        let by_link = transaction.asked.is_some();
-        let ours = transaction.to.as_ref().map(VenvPath::path);
+        let by_link = part.asked.is_some();
+        let ours = part.to.as_ref().map(VenvPath::path);
         match side {
             // It was flipped by somebody; by now perhaps once more.
-            Side::New if by_link => return Ok(()),
-            Side::Old if said.is_some() && said != transaction.asked && said != ours => return Ok(()),
+            Side::New if by_link || part.to.is_none() => return Ok(()),
+            Side::Old if said.is_some() && said != part.asked && said != ours => return Ok(()),
             _ => {}
         }
-        let venv = match side {
-            Side::New => &transaction.to,
-            Side::Old => &transaction.from,
-        };
-        Ok(links::set(&self.layout, Link::Active, &transaction.app, venv.as_ref())?)
+        Ok(links::set(&self.layout, Link::Active, &part.app, part.venv(side))?)
     }
 
     /// Points the committed link at one side, with the record beside it.
-    pub(crate) fn set_committed(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
-        let app = &transaction.app;
-        let venv = match side {
-            Side::New => &transaction.to,
-            Side::Old => &transaction.from,
-        };
+    pub(crate) fn set_committed(&self, part: &Part, side: Side) -> Result<(), Failure> {
+        if part.is_same() {
+            return Ok(());
+        }
+        let (app, venv) = (&part.app, part.venv(side));
         let path = Link::Committed.record(&self.layout, app);
-        match venv.as_ref().map(|venv| self.record(venv)) {
+        match venv.map(|venv| self.record(venv)) {
             Some(Ok(record)) => record.write(&path)?,
             // The way back must not hang on it: without a record the generator knows less, that is all.
             Some(Err(failure)) if side == Side::Old => {
@@ -234,7 +235,7 @@ impl Host {
         if side == Side::New {
             search::accept(&self.layout, app)?;
         }
-        Ok(links::set(&self.layout, Link::Committed, app, venv.as_ref())?)
+        Ok(links::set(&self.layout, Link::Committed, app, venv)?)
     }
 
     fn record(&self, venv: &VenvPath) -> Result<Record, Failure> {
@@ -245,8 +246,11 @@ impl Host {
 
     /// Lets the previous link name what was in force, with the record beside it: by it the generator falls back when
     /// the interpreter of what is in force has gone.
-    pub(crate) fn set_previous(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let (app, venv) = (&transaction.app, transaction.from.as_ref());
+    pub(crate) fn set_previous(&self, part: &Part) -> Result<(), Failure> {
+        if part.is_same() || part.from.is_none() {
+            return Ok(());
+        }
+        let (app, venv) = (&part.app, part.from.as_ref());
         let path = Link::Previous.record(&self.layout, app);
         let record = venv.map(|venv| self.record(venv));
         if let Some(Ok(record)) = &record
@@ -285,10 +289,10 @@ impl Host {
     }
 
     /// Turns the app on or off, or back to what it was.
-    pub(crate) fn set_switch(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
-        let path = self.layout.enabled_fragment(&transaction.app);
-        let text = match (side, transaction.case.kind) {
-            (Side::Old, _) => transaction.switch.clone(),
+    pub(crate) fn set_switch(&self, (kind, part): (Kind, &Part), side: Side) -> Result<(), Failure> {
+        let path = self.layout.enabled_fragment(&part.app);
+        let text = match (side, kind) {
+            (Side::Old, _) => part.switch.clone(),
             (Side::New, Kind::Disable) => Some(search::switch_text(false)),
             (Side::New, _) => Some(search::switch_text(true)),
         };
@@ -297,18 +301,18 @@ impl Host {
             None => atomic::remove(&path)?,
         };
         // Whatever the files say: the copy follows the switch, and the files too where they are sound.
-        let on = (side == Side::New) == (transaction.case.kind == Kind::Enable);
-        search::switch_accepted(&self.layout, &transaction.app, on)?;
-        if side == Side::New && transaction.case.kind == Kind::Enable {
-            search::accept(&self.layout, &transaction.app)?;
+        let on = (side == Side::New) == (kind == Kind::Enable);
+        search::switch_accepted(&self.layout, &part.app, on)?;
+        if side == Side::New && kind == Kind::Enable {
+            search::accept(&self.layout, &part.app)?;
         }
         Ok(())
     }
 
     /// Marks an open activation.
-    pub(crate) fn mark_pending(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let text = format!("{}\n", transaction.id);
-        atomic::write(&self.layout.pending(&transaction.app), text.as_bytes(), 0o644)?;
+    pub(crate) fn mark_pending(&self, transaction: u32, app: &AppName) -> Result<(), Failure> {
+        let text = format!("{transaction}\n");
+        atomic::write(&self.layout.pending(app), text.as_bytes(), 0o644)?;
         Ok(())
     }
 
@@ -355,80 +359,77 @@ mod tests {
     #[test]
     fn the_active_link_is_put_back_unless_it_was_flipped_again() {
         let (_directory, host) = host();
-        let mut transaction = crate::transaction::tests::example(1);
-        let link = Link::Active.path(&host.layout, &transaction.app);
+        let mut part = crate::transaction::tests::part();
+        let link = Link::Active.path(&host.layout, &part.app);
         fs::create_dir_all(link.parent().unwrap()).unwrap();
-        let asked = transaction.asked.clone().unwrap();
+        let asked = part.asked.clone().unwrap();
         symlink(&asked, &link).unwrap();
-        host.set_active(&transaction, Side::Old).unwrap();
-        assert_eq!(active(&host), transaction.from.as_ref().map(VenvPath::path));
+        host.set_active(&part, Side::Old).unwrap();
+        assert_eq!(active(&host), part.from.as_ref().map(VenvPath::path));
 
         let newer = Path::new("/var/lib/venvd/venvs/nova/3");
         atomic::symlink(newer, &link).unwrap();
-        host.set_active(&transaction, Side::Old).unwrap();
-        host.set_active(&transaction, Side::New).unwrap();
+        host.set_active(&part, Side::Old).unwrap();
+        host.set_active(&part, Side::New).unwrap();
         assert_eq!(active(&host).as_deref(), Some(newer), "a newer flip is a newer wish");
 
-        transaction.asked = None;
-        host.set_active(&transaction, Side::New).unwrap();
+        part.asked = None;
+        host.set_active(&part, Side::New).unwrap();
         assert_eq!(active(&host), Some(asked), "asked for by name, the link follows");
-        transaction.from = None;
-        host.set_active(&transaction, Side::Old).unwrap();
+        part.from = None;
+        host.set_active(&part, Side::Old).unwrap();
         assert_eq!(active(&host), None, "nothing was in force");
     }
 
     #[test]
     fn a_foreign_active_link_is_put_back() {
         let (_directory, host) = host();
-        let mut transaction = crate::transaction::tests::example(1);
-        let link = Link::Active.path(&host.layout, &transaction.app);
+        let mut part = crate::transaction::tests::part();
+        let link = Link::Active.path(&host.layout, &part.app);
         fs::create_dir_all(link.parent().unwrap()).unwrap();
         symlink("/tmp/evil", &link).unwrap();
-        (transaction.to, transaction.asked) = (None, Some(PathBuf::from("/tmp/evil")));
-        host.set_active(&transaction, Side::Old).unwrap();
-        assert_eq!(active(&host), transaction.from.as_ref().map(VenvPath::path));
+        (part.to, part.asked) = (None, Some(PathBuf::from("/tmp/evil")));
+        host.set_active(&part, Side::Old).unwrap();
+        assert_eq!(active(&host), part.from.as_ref().map(VenvPath::path));
         fs::remove_file(&link).unwrap();
         fs::create_dir(&link).unwrap();
-        let failure = host.set_active(&transaction, Side::Old).unwrap_err();
+        let failure = host.set_active(&part, Side::Old).unwrap_err();
         assert_eq!(failure.code.as_str(), Code::BAD_LINK);
     }
 
     #[test]
     fn the_switch_is_put_back_byte_for_byte() {
         let (_directory, host) = host();
-        let mut transaction = crate::transaction::tests::example(1);
-        let app = transaction.app.clone();
+        let mut part = crate::transaction::tests::part();
+        let app = part.app.clone();
         for before in [None, Some("enabled = true # mine\n".to_owned())] {
-            transaction.switch = before.clone();
-            transaction.case.kind = Kind::Disable;
-            host.set_switch(&transaction, Side::New).unwrap();
+            part.switch = before.clone();
+            host.set_switch((Kind::Disable, &part), Side::New).unwrap();
             assert!(host.switch(&app).unwrap().unwrap().contains("enabled = false"));
-            host.set_switch(&transaction, Side::Old).unwrap();
+            host.set_switch((Kind::Disable, &part), Side::Old).unwrap();
             assert_eq!(host.switch(&app).unwrap(), before);
         }
         let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
         fs::write(&path, "user = \"nova\"\n").unwrap();
-        transaction.case.kind = Kind::Enable;
-        host.set_switch(&transaction, Side::New).unwrap();
+        host.set_switch((Kind::Enable, &part), Side::New).unwrap();
         let enabled = |app: (App, On)| app.1.enabled;
         assert!(enabled(host.app(&app).unwrap()), "the definition says so now");
         fs::write(path, "usr = \"nova\"\n").unwrap();
         assert!(host.app(&app).is_err());
         assert!(enabled(host.app_in_force(&app).unwrap()), "what was accepted goes on");
-        transaction.case.kind = Kind::Disable;
-        host.set_switch(&transaction, Side::New).unwrap();
+        host.set_switch((Kind::Disable, &part), Side::New).unwrap();
         assert!(!enabled(host.app_in_force(&app).unwrap()), "and can be turned off");
     }
 
     #[test]
     fn the_marker_names_the_transaction() {
         let (_directory, host) = host();
-        let transaction = crate::transaction::tests::example(42);
-        host.mark_pending(&transaction).unwrap();
-        let marker = host.layout.pending(&transaction.app);
+        let app: AppName = "nova".parse().unwrap();
+        host.mark_pending(42, &app).unwrap();
+        let marker = host.layout.pending(&app);
         assert_eq!(fs::read_to_string(&marker).unwrap(), "42\n");
-        host.clear_pending(&transaction.app).unwrap();
-        host.clear_pending(&transaction.app).unwrap();
+        host.clear_pending(&app).unwrap();
+        host.clear_pending(&app).unwrap();
         assert!(!marker.exists());
     }
 
@@ -436,14 +437,26 @@ mod tests {
     fn unknown_and_broken_apps_have_their_codes() {
         let (_directory, host) = host();
         let transaction = crate::transaction::tests::example(1);
-        assert_eq!(host.check(&transaction).unwrap_err().code.as_str(), Code::UNKNOWN_APP);
+        assert_eq!(
+            host.check(&transaction, &transaction.parts[0])
+                .unwrap_err()
+                .code
+                .as_str(),
+            Code::UNKNOWN_APP
+        );
         let path = host.layout.on_disk("/etc/venvd/apps/nova.toml");
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(&path, "colour = \"blue\"\n").unwrap();
-        let failure = host.check(&transaction).unwrap_err();
+        let failure = host.check(&transaction, &transaction.parts[0]).unwrap_err();
         assert_eq!(failure.code.as_str(), Code::APP_BROKEN);
         assert!(failure.message.contains("colour"), "{}", failure.message);
         fs::write(&path, "description = \"x\"\n").unwrap();
-        assert_eq!(host.check(&transaction).unwrap_err().code.as_str(), Code::NO_SUCH_VENV);
+        assert_eq!(
+            host.check(&transaction, &transaction.parts[0])
+                .unwrap_err()
+                .code
+                .as_str(),
+            Code::NO_SUCH_VENV
+        );
     }
 }

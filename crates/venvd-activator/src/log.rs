@@ -2,9 +2,9 @@
 
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use venvd_bus::{CheckStage, JobReport, Kind, Outcome};
+use venvd_bus::{AppChange, JobReport, Kind, Outcome};
 
-use crate::transaction::Transaction;
+use crate::commands::Run;
 
 /// Sends events to the journal, or to stderr where there is none.
 pub(crate) fn init() {
@@ -25,28 +25,34 @@ pub(crate) fn init() {
 }
 
 /// Writes a line that a hook or a health command wrote.
-pub(crate) fn said(transaction: &Transaction, stage: CheckStage, line: &str) {
-    let tag = transaction.to.as_ref().map_or("", |venv| venv.name().tag().as_str());
+pub(crate) fn said(transaction: u32, run: &Run<'_>, line: &str) {
+    let tag = run.part.to.as_ref().map_or("", |venv| venv.name().tag().as_str());
     tracing::info!(
-        venvd_app = %transaction.app,
+        venvd_app = %run.part.app,
         venvd_tag = tag,
-        venvd_job = transaction.id,
-        venvd_hook = stage.as_str(),
+        venvd_job = transaction,
+        venvd_hook = run.stage.as_str(),
         "{line}"
     );
 }
 
-/// Writes one record on how a job ended.
+/// Writes on how a job ended: one record for each of its apps.
 pub(crate) fn result(report: &JobReport) {
-    let text = sentence(report);
-    let tag = report.to.as_ref().map_or("", |tag| tag.as_str());
-    let previous = report.from.as_ref().map_or("", |tag| tag.as_str());
+    for change in &report.apps {
+        result_of(report, change);
+    }
+}
+
+fn result_of(report: &JobReport, change: &AppChange) {
+    let text = sentence(report, change);
+    let tag = change.to.as_ref().map_or("", |tag| tag.as_str());
+    let previous = change.from.as_ref().map_or("", |tag| tag.as_str());
     let result = report.result.map_or("", Outcome::as_str);
     let caller = report.caller_uid.map(|uid| uid.to_string()).unwrap_or_default();
     macro_rules! record {
         ($level:ident) => {
             tracing::$level!(
-                venvd_app = %report.app,
+                venvd_app = %change.app,
                 venvd_tag = tag,
                 venvd_previous = previous,
                 venvd_job = report.id,
@@ -65,15 +71,11 @@ pub(crate) fn result(report: &JobReport) {
 }
 
 /// Returns what an operator reads.
-fn sentence(report: &JobReport) -> String {
-    let app = &report.app;
-    let name = |tag: &Option<_>| {
-        tag.as_ref()
-            .map_or_else(|| format!("no venv of {app}"), |tag| format!("{app}:{tag}"))
-    };
-    let (to, from) = (name(&report.to), name(&report.from));
+fn sentence(report: &JobReport, change: &AppChange) -> String {
+    let app = &change.app;
+    let (to, from) = (change.after(), change.before());
     let what = match report.kind {
-        Kind::Activate if report.to.is_none() => format!("the activation that was asked for {app}"),
+        Kind::Activate if change.to.is_none() => format!("the activation that was asked for {app}"),
         Kind::Activate => format!("activating {to}"),
         Kind::Enable => format!("enabling {app}"),
         Kind::Disable => format!("disabling {app}"),
@@ -130,7 +132,7 @@ mod tests {
                 "enabling nova failed and needs you (before: nova:1)",
             ),
         ] {
-            assert_eq!(sentence(&report), expected);
+            assert_eq!(sentence(&report, &report.apps[0]), expected);
         }
     }
 }

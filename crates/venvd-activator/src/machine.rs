@@ -63,6 +63,15 @@ pub struct Commands {
     pub health: bool,
 }
 
+impl std::ops::AddAssign for Commands {
+    fn add_assign(&mut self, other: Self) {
+        self.before_stop += other.before_stop;
+        self.while_stopped += other.while_stopped;
+        self.after_start += other.after_start;
+        self.health |= other.health;
+    }
+}
+
 /// What the journals of older versions mean.
 fn admitted() -> bool {
     true

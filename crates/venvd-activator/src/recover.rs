@@ -19,7 +19,7 @@ use crate::driver::Driver;
 use crate::host::Host;
 use crate::log;
 use crate::machine::{Event, Failure, Side};
-use crate::transaction::{CapturedUnit, Journal, Transaction, boot_id};
+use crate::transaction::{CapturedUnit, Journal, Part, Transaction, boot_id};
 use crate::units::Units;
 
 /// Puts back all that an earlier boot left open.
@@ -43,14 +43,16 @@ pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Resul
             continue;
         }
         // Held means that a living process works on it.
-        let Some(_lock) = Lock::try_exclusive(&layout.app_lock(&transaction.app))? else {
+        let Some(_locks) = lock(layout, &transaction)? else {
             continue;
         };
         driver.drive(&mut transaction, (Event::Booted, None), |_| {}).await;
         log::result(&transaction.report());
-        if !is_decided(layout, &transaction) {
-            stuck.push(transaction.app.to_string());
-        }
+        let undecided = transaction
+            .parts
+            .iter()
+            .filter(|part| !is_decided(layout, &transaction, part));
+        stuck.extend(undecided.map(|part| part.app.to_string()));
     }
     if clear_stale_markers(layout, &driver.journal, &mut stuck)? {
         driver
@@ -69,12 +71,21 @@ pub(crate) async fn recover(layout: &Layout, units: impl Units) -> anyhow::Resul
     )
 }
 
+/// Takes the locks of a transaction's apps, in their order; nothing where somebody holds one.
+fn lock(layout: &Layout, transaction: &Transaction) -> Result<Option<Vec<Lock>>, venvd_fs::Error> {
+    let locks = transaction
+        .parts
+        .iter()
+        .map(|part| Lock::try_exclusive(&layout.app_lock(&part.app)));
+    locks.collect()
+}
+
 /// Returns whether the committed link names one of the two sides, as the end of the transaction says.
-fn is_decided(layout: &Layout, transaction: &Transaction) -> bool {
-    let committed = links::read(layout, Link::Committed, &transaction.app).ok().flatten();
+fn is_decided(layout: &Layout, transaction: &Transaction, part: &Part) -> bool {
+    let committed = links::read(layout, Link::Committed, &part.app).ok().flatten();
     let state = &transaction.state;
     let may_be_new = state.failures().0.is_none() || state.is_one_way();
-    committed == transaction.from || may_be_new && committed == transaction.to
+    committed == part.from || may_be_new && committed == part.to
 }
 
 /// Returns whether the transaction that an app's marker names can be read, or is not there any more.
@@ -100,7 +111,7 @@ fn clear_stale_markers(layout: &Layout, journal: &Journal, stuck: &mut Vec<Strin
         let Some(app) = name.to_str().and_then(|name| name.parse::<AppName>().ok()) else {
             continue;
         };
-        let is_open = open.iter().any(|transaction| transaction.app == app);
+        let is_open = open.iter().flat_map(|open| &open.parts).any(|part| part.app == app);
         if is_open {
             continue;
         }
@@ -145,6 +156,10 @@ impl Units for AtBoot {
         Ok(Vec::new())
     }
 
+    async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
+        Ok(Vec::new())
+    }
+
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {
         Ok(())
     }
@@ -161,7 +176,7 @@ impl Units for AtBoot {
         Ok(Vec::new())
     }
 
-    async fn is_enabled(&self, _: &Transaction, _: &UnitName) -> Result<bool, Failure> {
+    async fn is_enabled(&self, _: &Part, _: &UnitName) -> Result<bool, Failure> {
         Ok(true)
     }
 

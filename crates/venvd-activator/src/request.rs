@@ -6,21 +6,28 @@ use std::time::Duration;
 use venvd_app::definition::Health;
 use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::{AppName, Tag, VenvName};
-use venvd_bus::{Cause, Code, JobReport, Kind, Stage};
+use venvd_bus::{AppChange, Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
 
 use crate::commands::Commands;
 use crate::host::{Host, On, what_runs};
-use crate::machine::{Case, Failure, OldRights, Rollback, State, When};
-use crate::transaction::{Transaction, boot_id, now};
+use crate::machine::{self, Case, Failure, OldRights, Rollback, State, When};
+use crate::transaction::{Part, Transaction, boot_id, now};
 
 /// What was asked for, by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    pub(crate) app: AppName,
-    pub(crate) ask: Ask,
+    /// Of each app, by their names, and never none.
+    pub(crate) wants: Vec<Want>,
     pub(crate) caller_uid: Option<u32>,
     pub(crate) options: Options,
+}
+
+/// What was asked for of one app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Want {
+    pub(crate) app: AppName,
+    pub(crate) ask: Ask,
 }
 
 /// How it was asked for.
@@ -61,25 +68,43 @@ pub(crate) enum Ask {
 }
 
 impl Request {
+    /// Returns a request for one app.
+    pub(crate) fn one(app: AppName, ask: Ask, options: Options) -> Self {
+        Self {
+            wants: vec![Want { app, ask }],
+            caller_uid: None,
+            options,
+        }
+    }
+
     fn kind(&self) -> Kind {
-        match self.ask {
-            Ask::Enable => Kind::Enable,
-            Ask::Disable => Kind::Disable,
+        match self.wants.first().map(|want| &want.ask) {
+            Some(Ask::Enable) => Kind::Enable,
+            Some(Ask::Disable) => Kind::Disable,
             _ => Kind::Activate,
         }
     }
 
+    /// Returns the names of the apps, as a sentence has them.
+    pub(crate) fn names(&self) -> String {
+        let names: Vec<&str> = self.wants.iter().map(|want| want.app.as_str()).collect();
+        names.join(", ")
+    }
+
     /// Returns the report of a job that waits for the one before it.
     pub(crate) fn queued(&self, id: u32) -> JobReport {
-        JobReport {
-            id,
-            app: self.app.clone(),
-            kind: self.kind(),
+        let change = |want: &Want| AppChange {
+            app: want.app.clone(),
             from: None,
-            to: match &self.ask {
+            to: match &want.ask {
                 Ask::Activate(tag) => Some(tag.clone()),
                 _ => None,
             },
+        };
+        JobReport {
+            id,
+            apps: self.wants.iter().map(change).collect(),
+            kind: self.kind(),
             cause: self.options.cause,
             caller_uid: self.caller_uid,
             state: Stage::Queued,
@@ -95,22 +120,63 @@ impl Request {
 
     /// Returns the transaction, and why it can't work where that is plain already; only reads.
     pub(crate) fn prepare(&self, host: &Host, id: u32) -> (Transaction, Option<Failure>) {
+        let (mut parts, mut health, mut objection) = (Vec::new(), None, None);
+        for want in &self.wants {
+            let (part, of_app, against) = self.part(host, want);
+            objection = objection.or(against);
+            health = Some(health.map_or(of_app.clone(), |health| stricter(health, of_app)));
+            parts.push(part);
+        }
+        let health = health.unwrap_or_default();
+        let case = Case {
+            rollback: if health.rollback {
+                Rollback::Automatic
+            } else {
+                Rollback::Never
+            },
+            timeout: health.timeout.max(Duration::from_millis(1)),
+            old_rights: self.options.old_rights,
+            restart: self.options.restart,
+            ..case(self.kind(), &parts)
+        };
+        let transaction = Transaction {
+            id,
+            boot: boot_id(host.layout()),
+            cause: self.options.cause,
+            caller_uid: self.caller_uid,
+            force: self.options.force,
+            case,
+            state: State::default(),
+            parts,
+            settle: health.settle,
+            outside: Vec::new(),
+            units: Vec::new(),
+            checks: Vec::new(),
+            started: now(),
+            ended: None,
+        };
+        (transaction, objection)
+    }
+
+    /// Returns what it is about in one app, how that app's health is judged, and what speaks against it.
+    fn part(&self, host: &Host, want: &Want) -> (Part, Health, Option<Failure>) {
         let mut objection = None;
         let mut object = |failure: Failure| {
             objection.get_or_insert(failure);
         };
-        let from = links::read(host.layout(), Link::Committed, &self.app).unwrap_or_else(|error| {
+        let name = &want.app;
+        let from = links::read(host.layout(), Link::Committed, name).unwrap_or_else(|error| {
             // The generator does not follow it either, so nothing is in force; and this is how it gets right again.
-            tracing::warn!("{}: nothing is in force: {}", self.app, report(&error));
+            tracing::warn!("{name}: nothing is in force: {}", report(&error));
             None
         });
-        let to = self.target(host, from.as_ref()).unwrap_or_else(|failure| {
+        let to = want.target(host, from.as_ref()).unwrap_or_else(|failure| {
             object(failure);
             None
         });
-        let app = match self.ask {
-            Ask::Disable => host.app_in_force(&self.app),
-            _ => host.app(&self.app),
+        let app = match want.ask {
+            Ask::Disable => host.app_in_force(name),
+            _ => host.app(name),
         };
         let (health, on, commands) = match app {
             Ok((app, on)) => {
@@ -122,7 +188,7 @@ impl Request {
                 (Health::default(), On::default(), Commands::default())
             }
         };
-        let commands = match self.ask {
+        let commands = match want.ask {
             // What it goes back to was in force, so its hooks have run; and they migrate forward.
             Ask::Rollback => commands.without_hooks(),
             _ => commands,
@@ -133,36 +199,14 @@ impl Request {
                 "hooks that run while the units are stopped, or after their start, need the restart: leave --at-next-restart out",
             ));
         }
-        let switch = host.switch(&self.app).unwrap_or_else(|failure| {
+        let switch = host.switch(name).unwrap_or_else(|failure| {
             object(failure);
             None
         });
-        let case = Case {
-            kind: self.kind(),
+        let part = Part {
+            app: name.clone(),
             enabled: on.enabled,
             admitted: on.admitted,
-            from: from.is_some(),
-            to: to.is_some(),
-            same: to == from,
-            rollback: if health.rollback {
-                Rollback::Automatic
-            } else {
-                Rollback::Never
-            },
-            timeout: health.timeout.max(Duration::from_millis(1)),
-            old_rights: self.options.old_rights,
-            restart: self.options.restart,
-            commands: commands.summary(),
-        };
-        let transaction = Transaction {
-            id,
-            boot: boot_id(host.layout()),
-            app: self.app.clone(),
-            cause: self.options.cause,
-            caller_uid: self.caller_uid,
-            force: self.options.force,
-            case,
-            state: State::default(),
             // Of an app that is off no unit needs any rights.
             outgoing: from
                 .clone()
@@ -170,22 +214,56 @@ impl Request {
                 .and_then(|from| what_runs(host.layout(), from)),
             from,
             to,
-            asked: match &self.ask {
+            asked: match &want.ask {
                 Ask::Follow(target) => Some(target.clone()),
                 _ => None,
             },
             switch,
-            settle: health.settle,
             commands,
             captured: Vec::new(),
-            units: Vec::new(),
-            checks: Vec::new(),
-            started: now(),
-            ended: None,
         };
-        (transaction, objection)
+        (part, health, objection)
     }
+}
 
+/// Returns what holds for the units of two apps that change together.
+fn stricter(one: Health, other: Health) -> Health {
+    Health {
+        settle: one.settle.max(other.settle),
+        timeout: one.timeout.max(other.timeout),
+        // What must not go back by itself keeps the others with it.
+        rollback: one.rollback && other.rollback,
+        ..one
+    }
+}
+
+/// Returns what the course depends on in the apps: in those that change, if any does.
+fn case(kind: Kind, parts: &[Part]) -> Case {
+    let all: Vec<&Part> = parts.iter().collect();
+    let moving: Vec<&Part> = parts.iter().filter(|part| !part.is_same()).collect();
+    let same = moving.is_empty();
+    let parts = if same { all } else { moving };
+    let enabled = parts.iter().any(|part| part.enabled);
+    let mut commands = machine::Commands::default();
+    for part in parts.iter().filter(|part| part.changes_units(kind)) {
+        commands += part.commands.summary();
+    }
+    Case {
+        kind,
+        enabled,
+        admitted: parts.iter().any(|part| part.admitted && (part.enabled || !enabled)),
+        from: parts.iter().any(|part| part.from.is_some()),
+        to: parts.iter().any(|part| part.to.is_some()),
+        same,
+        rollback: Rollback::Automatic,
+        timeout: Duration::ZERO,
+        old_rights: OldRights::UntilGone,
+        restart: When::Now,
+        commands,
+    }
+}
+
+impl Want {
     fn target(&self, host: &Host, committed: Option<&VenvPath>) -> Result<Option<VenvPath>, Failure> {
         let layout = host.layout();
         match &self.ask {
@@ -234,12 +312,7 @@ mod tests {
     }
 
     fn request(ask: Ask) -> Request {
-        Request {
-            app: "nova".parse().unwrap(),
-            ask,
-            caller_uid: Some(0),
-            options: Options::of(Cause::Dbus),
-        }
+        Request::one("nova".parse().unwrap(), ask, Options::of(Cause::Dbus))
     }
 
     fn venv(tag: &str) -> VenvPath {
@@ -265,7 +338,7 @@ mod tests {
         std::os::unix::fs::symlink("/tmp", &link).unwrap();
         let (transaction, objection) = request(Ask::Follow("/tmp".into())).prepare(&host, 1);
         assert_eq!(objection.unwrap().code.as_str(), Code::BAD_LINK);
-        assert_eq!(transaction.asked, Some("/tmp".into()));
+        assert_eq!(transaction.parts[0].asked, Some("/tmp".into()));
     }
 
     #[test]
@@ -286,8 +359,8 @@ mod tests {
         for (ask, to, same) in table {
             let (transaction, objection) = request(ask.clone()).prepare(&host, 1);
             assert_eq!(objection, None);
-            assert_eq!(transaction.to, to.map(venv), "{ask:?}");
-            assert_eq!(transaction.from, Some(venv("1")));
+            assert_eq!(transaction.parts[0].to, to.map(venv), "{ask:?}");
+            assert_eq!(transaction.parts[0].from, Some(venv("1")));
             let case = transaction.case;
             assert_eq!(
                 (case.same, case.enabled, case.rollback),

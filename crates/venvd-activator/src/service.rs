@@ -5,7 +5,7 @@
     reason = "a method has those of its D-Bus signature, and the header"
 )]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use venvd_app::{AppName, Tag};
@@ -21,7 +21,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 use crate::actor::Announce;
 use crate::desk::Desk;
 use crate::machine::{OldRights, When};
-use crate::request::{Ask, Options, Request};
+use crate::request::{Ask, Options, Request, Want};
 
 /// The object at `/org/venvd1`.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Manager {
     async fn submit(
         &self,
         header: &Header<'_>,
-        (app, ask, options): (&str, Ask, Options),
+        (wants, options): (Vec<Want>, Options),
     ) -> fdo::Result<OwnedObjectPath> {
         let caller_uid = self.caller(header).await?;
         if !self.owners.admit(caller_uid) {
@@ -55,8 +55,7 @@ impl Manager {
             ));
         }
         let request = Request {
-            app: app.parse::<AppName>().map_err(invalid)?,
-            ask,
+            wants,
             caller_uid: Some(caller_uid),
             options,
         };
@@ -92,28 +91,41 @@ impl Manager {
         tag: &str,
         options: HashMap<String, OwnedVariant>,
     ) -> fdo::Result<OwnedObjectPath> {
-        let tag = tag.parse::<Tag>().map_err(invalid)?;
-        let options = options_of(&options)?;
-        self.submit(&header, (app, Ask::Activate(tag), options)).await
+        self.activate_many(header, vec![(app.to_owned(), tag.to_owned())], options)
+            .await
+    }
+
+    /// Asks for venvs of several apps, pairs of app and tag, to be in force: together, or none of them. The options are those
+    /// of Activate.
+    #[zbus(out_args("job"))]
+    async fn activate_many(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        venvs: Vec<(String, String)>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> fdo::Result<OwnedObjectPath> {
+        let wants = activations(&venvs)?;
+        self.submit(&header, (wants, options_of(&options)?)).await
     }
 
     /// Asks for the venv that was in force before.
     #[zbus(out_args("job"))]
     async fn rollback(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Rollback, Options::of(Cause::Rollback)))
+        self.submit(&header, (one(app, Ask::Rollback)?, Options::of(Cause::Rollback)))
             .await
     }
 
     /// Makes units, sudoers and rootwrap of an app follow its venv.
     #[zbus(out_args("job"))]
     async fn enable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Enable, Options::of(Cause::Dbus))).await
+        self.submit(&header, (one(app, Ask::Enable)?, Options::of(Cause::Dbus)))
+            .await
     }
 
     /// Puts units, sudoers and rootwrap of an app back to what the distribution made them.
     #[zbus(out_args("job"))]
     async fn disable(&self, #[zbus(header)] header: Header<'_>, app: &str) -> fdo::Result<OwnedObjectPath> {
-        self.submit(&header, (app, Ask::Disable, Options::of(Cause::Dbus)))
+        self.submit(&header, (one(app, Ask::Disable)?, Options::of(Cause::Dbus)))
             .await
     }
 
@@ -161,12 +173,34 @@ impl Announce for Bus {
         let told = async {
             let emitter = SignalEmitter::new(&self.0, MANAGER_PATH)?;
             let job = OwnedObjectPath::try_from(job_path(report.id))?;
-            Manager::job_removed(&emitter, report.id, job, report.app.as_str(), result.as_str()).await
+            Manager::job_removed(&emitter, report.id, job, &report.names(), result.as_str()).await
         };
         if let Err(error) = told.await {
             tracing::warn!("nobody is told that job {} ended: {error}", report.id);
         }
     }
+}
+
+/// Returns what is asked for of one app.
+fn one(app: &str, ask: Ask) -> fdo::Result<Vec<Want>> {
+    let app = app.parse::<AppName>().map_err(invalid)?;
+    Ok(vec![Want { app, ask }])
+}
+
+/// Returns what is asked for of apps that get a venv, in the order of their names.
+fn activations(venvs: &[(String, String)]) -> fdo::Result<Vec<Want>> {
+    let mut wants = BTreeMap::new();
+    for (app, tag) in venvs {
+        let app = app.parse::<AppName>().map_err(invalid)?;
+        let tag = tag.parse::<Tag>().map_err(invalid)?;
+        if wants.insert(app.clone(), Ask::Activate(tag)).is_some() {
+            return Err(invalid(format!("{app} is named twice")));
+        }
+    }
+    if wants.is_empty() {
+        return Err(invalid("no venv is named"));
+    }
+    Ok(wants.into_iter().map(|(app, ask)| Want { app, ask }).collect())
 }
 
 fn options_of(options: &HashMap<String, OwnedVariant>) -> fdo::Result<Options> {
@@ -202,6 +236,25 @@ fn invalid(error: impl ToString) -> fdo::Error {
 mod tests {
     use super::*;
     use zbus::Variant;
+
+    #[test]
+    fn apps_are_sorted_and_named_once() {
+        let parse = |venvs: &[(&str, &str)]| {
+            let venvs = venvs.iter().map(|&(app, tag)| (app.to_owned(), tag.to_owned()));
+            activations(&venvs.collect::<Vec<_>>())
+        };
+        let wants = parse(&[("nova", "2"), ("glance", "7")]).unwrap();
+        let names: Vec<&str> = wants.iter().map(|want| want.app.as_str()).collect();
+        assert_eq!(names, ["glance", "nova"]);
+        for bad in [
+            &[][..],
+            &[("nova", "1"), ("nova", "2")],
+            &[("Nova", "1")],
+            &[("nova", "..")],
+        ] {
+            assert!(matches!(parse(bad), Err(fdo::Error::InvalidArgs(_))), "{bad:?}");
+        }
+    }
 
     #[test]
     fn options_are_known_or_refused() {

@@ -18,7 +18,7 @@ use crate::commands::Run;
 use crate::driver::Driver;
 use crate::host::Host;
 use crate::machine::{Failure, Side};
-use crate::transaction::{CapturedUnit, Journal, Transaction};
+use crate::transaction::{CapturedUnit, Journal, Part, Transaction};
 use crate::units::Units;
 
 pub(crate) const PROGRAM: &str = "nova-api";
@@ -230,6 +230,10 @@ impl Units for Simulated {
         Ok(captured.into_iter().collect())
     }
 
+    async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
+        Ok(Vec::new())
+    }
+
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {
         self.call("stop").await;
         self.runs.replace(None);
@@ -253,7 +257,7 @@ impl Units for Simulated {
         self.call(if side == Side::New { "settle" } else { "settle back" })
             .await;
         let runs = self.running();
-        let unit = transaction.captured[0].unit.clone();
+        let unit = transaction.parts[0].captured[0].unit.clone();
         if self.sick.contains(runs.as_str()) {
             return Err(Failure::new(
                 Code::NOT_SETTLED,
@@ -264,7 +268,7 @@ impl Units for Simulated {
         Ok(vec![UnitReport { unit, result }])
     }
 
-    async fn is_enabled(&self, _: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
+    async fn is_enabled(&self, _: &Part, unit: &UnitName) -> Result<bool, Failure> {
         Ok(*unit == self.unit())
     }
 

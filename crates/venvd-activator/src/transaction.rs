@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use venvd_app::links::VenvPath;
-use venvd_app::{AppName, Layout, UnitName};
+use venvd_app::{Layout, UnitName};
 use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
-use crate::commands::Commands;
-use crate::machine::{Case, State};
+use crate::machine::{Case, Failure, State};
+
+mod part;
+
+pub use part::{CapturedUnit, Part};
 
 /// How many ended transactions are kept. Each is about a kilobyte, and what its commands wrote at the end.
 const KEEP: usize = 200;
@@ -25,8 +27,6 @@ pub struct Transaction {
     pub id: u32,
     /// The boot it was begun in, `boot_id` of random(4).
     pub boot: String,
-    /// The app.
-    pub app: AppName,
     /// What asked.
     pub cause: Cause,
     /// Who asked, where that is known.
@@ -38,26 +38,13 @@ pub struct Transaction {
     pub case: Case,
     /// Where it is.
     pub state: State,
-    /// The venv in force before.
-    #[serde(with = "venv_path")]
-    pub from: Option<VenvPath>,
-    /// The venv that units ran from, and whose rights they need until they end: `from`, or what stood in for it.
-    #[serde(with = "venv_path", default)]
-    pub outgoing: Option<VenvPath>,
-    /// The venv asked for.
-    #[serde(with = "venv_path")]
-    pub to: Option<VenvPath>,
-    /// What the active link said, if it was the link that asked: only if it still does, it is put back.
-    pub asked: Option<PathBuf>,
-    /// The text of the file that turns the app on and off, as it was; nothing if there was none.
-    pub switch: Option<String>,
+    /// What it is about: one app or several, by their names.
+    pub parts: Vec<Part>,
     /// How long the units must stay up, unchanged.
     pub settle: Duration,
-    /// What is run around it.
+    /// Units of no app of it that a stop takes along, and that ran.
     #[serde(default)]
-    pub commands: Commands,
-    /// The units that ran, or were meant to.
-    pub captured: Vec<CapturedUnit>,
+    pub outside: Vec<UnitName>,
     /// How the units fared on the way forward.
     pub units: Vec<UnitReport>,
     /// How the commands fared.
@@ -69,20 +56,35 @@ pub struct Transaction {
     pub ended: Option<u64>,
 }
 
-/// A unit that ran before a transaction, or was meant to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CapturedUnit {
-    /// Its name.
-    pub unit: UnitName,
-    /// Its `InvocationID` then: with the same one afterwards, it was not restarted.
-    pub invocation: String,
-    /// Whether it ran; else it had failed, or waited for its start.
-    pub running: bool,
-    /// Whether its program is the venv's, and so carries the venv's tag; else it only gets variables.
-    pub tagged: bool,
-}
-
 impl Transaction {
+    /// Returns the names of the apps, as a sentence has them.
+    #[must_use]
+    pub fn names(&self) -> String {
+        let names: Vec<&str> = self.parts.iter().map(|part| part.app.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Returns the units that ran, or were meant to, of all apps.
+    pub fn captured(&self) -> impl Iterator<Item = &CapturedUnit> {
+        self.parts.iter().flat_map(|part| &part.captured)
+    }
+
+    /// Returns those of the apps whose units change.
+    pub(crate) fn changing(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter().filter(|part| part.changes_units(self.case.kind))
+    }
+
+    /// Returns whether a failure says something about this app: it names units of it, or none of any.
+    pub(crate) fn concerns(&self, part: &Part, failure: &Failure) -> bool {
+        let has = |part: &Part| {
+            let units = failure.units.iter();
+            units
+                .clone()
+                .any(|failed| part.captured.iter().any(|unit| unit.unit == failed.unit))
+        };
+        part.changes_units(self.case.kind) && (has(part) || !self.parts.iter().any(has))
+    }
+
     /// Returns what a client gets to know.
     #[must_use]
     pub fn report(&self) -> JobReport {
@@ -91,7 +93,8 @@ impl Transaction {
             Some(stuck) => format!("{}; and on the way back: {}", failure.message, stuck.message),
             None if self.case.kind == Kind::Disable && self.state.outcome() == Some(Outcome::RolledBack) => format!(
                 "{}; to turn it off all the same, stop its units first (`systemctl stop venvd-{}.target`)",
-                failure.message, self.app
+                failure.message,
+                self.names()
             ),
             None => failure.message.clone(),
         });
@@ -113,10 +116,8 @@ impl Transaction {
         units.sort_by(|a, b| a.unit.cmp(&b.unit));
         JobReport {
             id: self.id,
-            app: self.app.clone(),
+            apps: self.parts.iter().map(Part::change).collect(),
             kind: self.case.kind,
-            from: self.from.as_ref().map(|venv| venv.name().tag().clone()),
-            to: self.to.as_ref().map(|venv| venv.name().tag().clone()),
             cause: self.cause,
             caller_uid: self.caller_uid,
             state: self.state.stage(),
@@ -238,8 +239,11 @@ impl Journal {
             Ok(transaction) => transaction,
             Err(source) => return Err(JournalError::Unreadable { path, source }),
         };
-        let venvs = [&transaction.from, &transaction.outgoing, &transaction.to];
-        if venvs.into_iter().flatten().any(|venv| !venv.is_of(&self.layout)) {
+        if transaction
+            .parts
+            .iter()
+            .any(|part| !part.venvs().all(|venv| venv.is_of(&self.layout)))
+        {
             return Err(JournalError::Foreign { path });
         }
         Ok(Some(transaction))
@@ -313,37 +317,40 @@ fn id_of(name: &str) -> Option<u32> {
     name.strip_suffix(".json")?.parse().ok()
 }
 
-/// A venv's path goes into the file as what the link says.
-mod venv_path {
-    use std::path::PathBuf;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
-    use venvd_app::links::VenvPath;
-
-    #[expect(clippy::ref_option, reason = "serde's `with` calls it so")]
-    pub(super) fn serialize<S: Serializer>(venv: &Option<VenvPath>, serializer: S) -> Result<S::Ok, S::Error> {
-        venv.as_ref().map(VenvPath::path).serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<VenvPath>, D::Error> {
-        Option::<PathBuf>::deserialize(deserializer)?
-            .map(|path| VenvPath::recorded(&path).ok_or_else(|| D::Error::custom(format!("{path:?} is no venv"))))
-            .transpose()
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::commands::Commands;
     use crate::machine::{Event, Failure, OldRights, Rollback, When, step};
+    use venvd_app::links::VenvPath;
     use venvd_bus::Code;
     use venvd_fs::Root;
+
+    pub(crate) fn part() -> Part {
+        let before = VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap());
+        Part {
+            app: "nova".parse().unwrap(),
+            enabled: true,
+            admitted: true,
+            from: Some(before.clone()),
+            outgoing: Some(before),
+            to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
+            asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
+            switch: Some("enabled = true\n".to_owned()),
+            commands: Commands::default(),
+            captured: vec![CapturedUnit {
+                unit: "nova-api.service".parse().unwrap(),
+                invocation: "ab".to_owned(),
+                running: true,
+                tagged: true,
+            }],
+        }
+    }
 
     pub(crate) fn example(id: u32) -> Transaction {
         Transaction {
             id,
             boot: "this".to_owned(),
-            app: "nova".parse().unwrap(),
             cause: Cause::Link,
             caller_uid: None,
             force: false,
@@ -361,19 +368,9 @@ pub(crate) mod tests {
                 commands: crate::machine::Commands::default(),
             },
             state: State::default(),
-            from: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
-            outgoing: Some(VenvPath::local(&Layout::new(Root::host()), "nova:1".parse().unwrap())),
-            to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
-            asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
-            switch: Some("enabled = true\n".to_owned()),
+            parts: vec![part()],
             settle: Duration::from_millis(300),
-            commands: Commands::default(),
-            captured: vec![CapturedUnit {
-                unit: "nova-api.service".parse().unwrap(),
-                invocation: "ab".to_owned(),
-                running: true,
-                tagged: true,
-            }],
+            outside: Vec::new(),
             units: Vec::new(),
             checks: Vec::new(),
             started: now(),
@@ -481,6 +478,6 @@ pub(crate) mod tests {
             "a.service failed; and on the way back: b.service failed"
         );
         assert_eq!(report.units.len(), 2);
-        assert_eq!((report.from.unwrap().as_str(), report.to.unwrap().as_str()), ("1", "2"));
+        assert_eq!(report.apps[0].to_string(), "nova:1 to nova:2");
     }
 }

@@ -5,7 +5,7 @@ use venvd_bus::{Check, UnitReport};
 
 use crate::commands::Run;
 use crate::machine::{Captured, Failure, Side};
-use crate::transaction::{CapturedUnit, Transaction};
+use crate::transaction::{CapturedUnit, Part, Transaction};
 
 /// Stops, starts and watches the units of an app.
 pub(crate) trait Units {
@@ -14,6 +14,9 @@ pub(crate) trait Units {
 
     /// Returns the units of an app that run, or were meant to.
     async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure>;
+
+    /// Returns the units that run, are of none of the apps, and go down with their units.
+    async fn outside(&self, transaction: &Transaction) -> Result<Vec<UnitName>, Failure>;
 
     /// Stops the captured units, and those of the app that belong to its target.
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure>;
@@ -28,7 +31,7 @@ pub(crate) trait Units {
     async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure>;
 
     /// Returns whether a unit is enabled on this host, or ran when the transaction began.
-    async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure>;
+    async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure>;
 
     /// Runs a command of the new venv to its end, and returns how it ended. It never takes longer than the time limit.
     async fn run_command(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure>;
@@ -38,12 +41,16 @@ pub(crate) trait Units {
 }
 
 /// Returns what the captured units mean for the course of a transaction.
-pub(crate) fn summary(units: &[CapturedUnit]) -> Captured {
-    if units.is_empty() {
-        Captured::Nothing
-    } else if units.iter().all(|unit| unit.running) {
-        Captured::Running
-    } else {
-        Captured::Mixed
+pub(crate) fn summary(transaction: &Transaction) -> Captured {
+    let apps = transaction
+        .parts
+        .iter()
+        .filter(|part| !part.captured.is_empty())
+        .count();
+    match apps {
+        0 => Captured::Nothing,
+        // A restart goes through the target of one app; those of several apps would not wait for each other.
+        1 if transaction.captured().all(|unit| unit.running) => Captured::Running,
+        _ => Captured::Mixed,
     }
 }

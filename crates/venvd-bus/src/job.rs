@@ -217,19 +217,51 @@ impl Check {
     }
 }
 
+/// What a job is about in one app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppChange {
+    /// The app.
+    pub app: AppName,
+    /// The tag that was in force before, if any.
+    pub from: Option<Tag>,
+    /// The tag that was asked for, if any.
+    pub to: Option<Tag>,
+}
+
+impl AppChange {
+    /// Returns the venv that was in force before, as a sentence has it: `nova:1`, or `no venv of nova`.
+    #[must_use]
+    pub fn before(&self) -> String {
+        self.venv(self.from.as_ref())
+    }
+
+    /// Returns the venv that was asked for.
+    #[must_use]
+    pub fn after(&self) -> String {
+        self.venv(self.to.as_ref())
+    }
+
+    fn venv(&self, tag: Option<&Tag>) -> String {
+        let app = &self.app;
+        tag.map_or_else(|| format!("no venv of {app}"), |tag| format!("{app}:{tag}"))
+    }
+}
+
+impl fmt::Display for AppChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} to {}", self.before(), self.after())
+    }
+}
+
 /// All that is known of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobReport {
     /// Its number, unique on the host.
     pub id: u32,
-    /// The app.
-    pub app: AppName,
+    /// The apps, by their names; more than one where they change together.
+    pub apps: Vec<AppChange>,
     /// What was asked for.
     pub kind: Kind,
-    /// The tag that was in force before, if any.
-    pub from: Option<Tag>,
-    /// The tag that was asked for, if any.
-    pub to: Option<Tag>,
     /// What asked.
     pub cause: Cause,
     /// Who asked, where that is known.
@@ -254,6 +286,19 @@ pub struct JobReport {
 }
 
 impl JobReport {
+    /// Returns the names of its apps, as a sentence has them.
+    #[must_use]
+    pub fn names(&self) -> String {
+        self.each(|change| change.app.to_string())
+    }
+
+    /// Returns what is said of each app, as a sentence has it.
+    #[must_use]
+    pub fn each(&self, say: impl Fn(&AppChange) -> String) -> String {
+        let each: Vec<String> = self.apps.iter().map(say).collect();
+        each.join(", ")
+    }
+
     /// Reads what `GetJob` returned.
     ///
     /// # Errors
@@ -348,10 +393,12 @@ mod tests {
     fn a_report_survives_the_wire() {
         let report = JobReport {
             id: 7,
-            app: "nova".parse().unwrap(),
+            apps: vec![AppChange {
+                app: "nova".parse().unwrap(),
+                from: Some("1".parse().unwrap()),
+                to: Some("2".parse().unwrap()),
+            }],
             kind: Kind::Activate,
-            from: Some("1".parse().unwrap()),
-            to: Some("2".parse().unwrap()),
             cause: Cause::Dbus,
             caller_uid: Some(0),
             state: Stage::Ended,

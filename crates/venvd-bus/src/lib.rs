@@ -7,6 +7,6 @@
 pub mod job;
 mod manager;
 
-pub use job::{Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
+pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
 pub use manager::{BUS_NAME, INTERFACE, JobRemovedArgs, JobRemovedStream, MANAGER_PATH, ManagerProxy};
 pub use manager::{job_id, job_path};

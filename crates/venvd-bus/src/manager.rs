@@ -37,6 +37,13 @@ pub trait Manager {
     /// venv before end first), `at-next-restart` (no unit is restarted), `force` (also one that failed before).
     fn activate(&self, app: &str, tag: &str, options: HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
 
+    /// The same for venvs of several apps, as pairs of app and tag: together, or not at all.
+    fn activate_many(
+        &self,
+        venvs: &[(&str, &str)],
+        options: HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<OwnedObjectPath>;
+
     /// Asks for the venv that was in force before.
     fn rollback(&self, app: &str) -> zbus::Result<OwnedObjectPath>;
 

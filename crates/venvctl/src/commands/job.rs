@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use venvd_app::Layout;
 use venvd_app::cmdline::Switch;
-use venvd_bus::{JobReport, Kind, Outcome};
+use venvd_bus::{AppChange, JobReport, Kind, Outcome};
 
 use crate::client::{self, Request};
 use crate::failure::Failure;
@@ -17,11 +17,12 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
     let report = client::run(layout.scope(), request, &mut |report| stages.show(report))?;
     let outcome = report.result.unwrap_or(Outcome::Failed);
     let switch = Switch::of_this_boot(layout);
-    if outcome == Outcome::Done && report.kind != Kind::Disable && !switch.admits(&report.app) {
+    let is_off = |change: &&AppChange| report.kind != Kind::Disable && !switch.admits(&change.app);
+    for change in report.apps.iter().filter(is_off).filter(|_| outcome == Outcome::Done) {
         output::say(&format!(
             "venvctl: {} is off for this boot, since the kernel command line has `{switch}`: what is said below begins with \
              the next one",
-            report.app
+            change.app
         ));
     }
     if json || outcome == Outcome::Done {
@@ -33,21 +34,19 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
 }
 
 fn done(report: &JobReport) -> String {
-    let app = &report.app;
-    let venv = report
-        .to
-        .as_ref()
-        .map_or_else(|| "no venv".to_owned(), |tag| format!("{app}:{tag}"));
+    let app = report.names();
+    let venv = report.each(AppChange::after);
     let mut text = match report.kind {
+        Kind::Activate if report.apps.len() > 1 => format!("{venv} are in force"),
         Kind::Activate => format!("{venv} is in force"),
         Kind::Enable => format!("{app} is on, with {venv} in force"),
         Kind::Disable => format!("{app} is off; everything is as the distribution made it"),
     };
-    let changed = match report.kind {
-        Kind::Activate => report.to != report.from,
-        Kind::Enable => report.to.is_some(),
+    let changed = report.apps.iter().any(|change| match report.kind {
+        Kind::Activate => change.to != change.from,
+        Kind::Enable => change.to.is_some(),
         Kind::Disable => false,
-    };
+    });
     if changed && report.units.is_empty() {
         // The app is off, or its units are stopped: then that they still are is no surprise later.
         text.push_str(&format!(
@@ -69,10 +68,10 @@ fn done(report: &JobReport) -> String {
 
 fn undone(report: &JobReport, outcome: Outcome) -> String {
     let message = report.message.as_deref().unwrap_or("no reason was given");
-    let from = report.from.as_ref().map_or_else(
-        || "what the distribution made".to_owned(),
-        |tag| format!("{}:{tag}", report.app),
-    );
+    let from = report.each(|change| match &change.from {
+        Some(_) => change.before(),
+        None => "what the distribution made".to_owned(),
+    });
     let mut text = match outcome {
         Outcome::Done => message.to_owned(),
         Outcome::Refused => format!("refused, nothing changed: {message}"),
@@ -80,7 +79,7 @@ fn undone(report: &JobReport, outcome: Outcome) -> String {
         Outcome::Failed => {
             format!(
                 "{message}\nthis needs you: look at the units with `venvctl status {}` and `journalctl -b`",
-                report.app
+                report.apps.first().map_or("", |change| change.app.as_str())
             )
         }
     };
@@ -103,7 +102,7 @@ mod tests {
 
     fn report(kind: &str, from: &str, to: &str, units: &str) -> JobReport {
         JobReport::from_json(&format!(
-            r#"{{"id": 1, "app": "nova", "kind": "{kind}", "from": {from}, "to": {to}, "cause": "dbus",
+            r#"{{"id": 1, "apps": [{{"app": "nova", "from": {from}, "to": {to}}}], "kind": "{kind}", "cause": "dbus",
                 "caller_uid": 0, "state": "ended", "result": "done", "code": null, "message": null,
                 "units": {units}, "started": 1, "ended": 2}}"#
         ))

@@ -95,7 +95,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Activate { venv, how } => Request::Activate { venv, how },
+        Command::Activate { venvs, how } => Request::Activate { venvs, how },
         Command::Rollback { app } => Request::Rollback(app),
         Command::Enable { app } => Request::Enable(app),
         Command::Disable { app } => Request::Disable(app),

@@ -23,7 +23,16 @@ struct State {
 /// Changes links or switch below the root.
 pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<ExitCode, Failure> {
     let name = match request {
-        Request::Activate { venv, .. } => venv.app(),
+        Request::Activate { venvs, .. } => match venvs.as_slice() {
+            [venv] => venv.app(),
+            // They are to change together so that services do not meet, and here there are none.
+            _ => {
+                return Err(Failure::refused(
+                    "one-at-a-time",
+                    "below a root, name one venv at a time",
+                ));
+            }
+        },
         Request::Rollback(app) | Request::Enable(app) | Request::Disable(app) => app,
     };
     let app = search::load_app(layout, name)?;
@@ -34,7 +43,11 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
     }
     match request {
         // Nobody runs there whose rights could end, or who could be restarted.
-        Request::Activate { venv, .. } => put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?,
+        Request::Activate { venvs, .. } => {
+            for venv in venvs {
+                put_in_force(layout, &app, &venvd_core::list::find(layout, venv)?)?;
+            }
+        }
         Request::Rollback(_) => {
             let previous = links::read(layout, Link::Previous, name)?.ok_or_else(|| {
                 Failure::refused(

@@ -312,6 +312,10 @@ pub(super) const VERBS: &[Verb] = &[
                 "venvctl activate nova:29.2.0",
             ),
             example(
+                "Two apps together, or neither:",
+                "venvctl activate nova:29.2.0 placement:11.0.1",
+            ),
+            example(
                 "With nothing restarted now, but with the next start of each unit:",
                 "venvctl activate --at-next-restart nova:29.2.0",
             ),

@@ -105,7 +105,7 @@ impl Stages {
             return;
         }
         self.last = Some(report.state);
-        self.line.say(&format!("{}: {}", report.app, words(report.state)));
+        self.line.say(&format!("{}: {}", report.names(), words(report.state)));
     }
 }
 

@@ -50,6 +50,10 @@ pub(crate) fn is_leaving(place: &Place, tag: &str, left: Duration) {
     leaving::write(&place.layout, &place.app, &[leaving]).unwrap();
 }
 
+fn write(host: &Host, transaction: &Transaction, admit: Admit) -> Result<(), Failure> {
+    host.write_policies((transaction, &transaction.parts[0]), admit)
+}
+
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]
@@ -57,7 +61,7 @@ fn both_are_admitted_and_the_order_turns() {
     let place = place();
     let host = place.driver(place.systemd()).host;
     let mut transaction = example(1);
-    transaction.to = Some(venv("2"));
+    transaction.parts[0].to = Some(venv("2"));
     for (admit, expected) in [
         (Admit::Both, ["1", "2"].as_slice()),
         (Admit::Turned, &["2", "1"]),
@@ -65,12 +69,12 @@ fn both_are_admitted_and_the_order_turns() {
         (Admit::New, &["2"]),
         (Admit::None, &[]),
     ] {
-        host.write_policies(&transaction, admit).unwrap();
+        write(&host, &transaction, admit).unwrap();
         assert_eq!(admitted(&place), expected, "{admit:?}");
     }
     // Of an app that was off nothing ran.
-    transaction.outgoing = None;
-    host.write_policies(&transaction, Admit::Both).unwrap();
+    transaction.parts[0].outgoing = None;
+    write(&host, &transaction, Admit::Both).unwrap();
     assert_eq!(admitted(&place), ["2"]);
 }
 
@@ -79,7 +83,7 @@ fn who_left_earlier_goes_on_behind_unless_it_is_revoked() {
     let place = place();
     let host = place.driver(place.systemd()).host;
     let mut transaction = example(1);
-    transaction.to = Some(venv("2"));
+    transaction.parts[0].to = Some(venv("2"));
     for (admit, expected, goes_on) in [
         (Admit::Both, ["1", "2", "3"].as_slice(), true),
         (Admit::Turned, &["2", "1", "3"], true),
@@ -90,7 +94,7 @@ fn who_left_earlier_goes_on_behind_unless_it_is_revoked() {
         (Admit::Leaving, &["1"], false),
     ] {
         is_leaving(&place, "3", LONG);
-        host.write_policies(&transaction, admit).unwrap();
+        write(&host, &transaction, admit).unwrap();
         assert_eq!(admitted(&place), expected, "{admit:?}");
         assert_eq!(place.layout.leaving(&place.app).exists(), goes_on, "{admit:?}");
     }
@@ -102,11 +106,11 @@ fn what_comes_back_into_force_is_admitted_once() {
     let host = place.driver(place.systemd()).host;
     is_leaving(&place, "2", LONG);
     let mut transaction = example(1);
-    transaction.to = Some(venv("2"));
-    host.write_policies(&transaction, Admit::Both).unwrap();
+    transaction.parts[0].to = Some(venv("2"));
+    write(&host, &transaction, Admit::Both).unwrap();
     assert_eq!(admitted(&place), ["1", "2"]);
     place.set(Link::Committed, "2");
-    host.write_policies(&transaction, Admit::InForce).unwrap();
+    write(&host, &transaction, Admit::InForce).unwrap();
     assert_eq!(admitted(&place), ["2"]);
 }
 
@@ -115,5 +119,8 @@ fn without_rights_nobody_is_looked_for() {
     let place = Place::new();
     let host = place.driver(place.systemd()).host;
     let (app, _) = host.app(&place.app).unwrap();
-    assert_eq!(host.leave(&app, &example(1), &venv("2")).unwrap(), []);
+    assert_eq!(
+        host.leave(&app, (&example(1).parts[0], When::Now), &venv("2")).unwrap(),
+        []
+    );
 }

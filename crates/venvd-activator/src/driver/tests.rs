@@ -11,12 +11,7 @@ use crate::request::{Ask, Options, Request};
 use crate::testing::{DEFINITION, DISTRIBUTION, Place, Simulated};
 
 pub(super) fn request(ask: Ask) -> Request {
-    Request {
-        app: "nova".parse().unwrap(),
-        ask,
-        caller_uid: Some(0),
-        options: Options::of(Cause::Dbus),
-    }
+    Request::one("nova".parse().unwrap(), ask, Options::of(Cause::Dbus))
 }
 
 pub(super) fn activate(tag: &str) -> Ask {
@@ -59,7 +54,10 @@ async fn a_healthy_venv_is_in_force_and_the_old_one_is_previous() {
     }
 
     let back = run(&place, &driver, Ask::Rollback).await;
-    assert_eq!((back.result, back.to.unwrap().as_str()), (Some(Outcome::Done), "1"));
+    assert_eq!(
+        (back.result, back.apps[0].after().as_str()),
+        (Some(Outcome::Done), "nova:1")
+    );
     assert_eq!(place.tag(Link::Previous).unwrap(), "2");
     let again = run(&place, &driver, activate("1")).await;
     assert_eq!(again.result, Some(Outcome::Done));

@@ -9,7 +9,8 @@ fn leaving_host(left: Duration) -> (Place, Host) {
     let place = place();
     let host = place.driver(place.systemd()).host;
     is_leaving(&place, "2", left);
-    host.write_policies(&example(1), Admit::InForce).unwrap();
+    host.write_policies((&example(1), &example(1).parts[0]), Admit::InForce)
+        .unwrap();
     assert_eq!(admitted(&place), ["1", "2"]);
     (place, host)
 }
@@ -30,7 +31,7 @@ fn an_activation_under_way_is_not_disturbed() {
     let lock = Lock::try_exclusive(&place.layout.app_lock(&place.app)).unwrap();
     assert!(round(&host).until.is_some() && lock.is_some());
     drop(lock);
-    host.mark_pending(&example(1)).unwrap();
+    host.mark_pending(1, &example(1).parts[0].app).unwrap();
     assert!(round(&host).until.is_some());
     assert_eq!(admitted(&place), ["1", "2"]);
     host.clear_pending(&place.app).unwrap();

@@ -11,12 +11,7 @@ async fn cut_off(place: &Place, ask: Ask, hangs: &'static str) -> Simulated {
     let systemd = place.systemd();
     systemd.hangs.set(Some(hangs));
     let driver = place.driver(systemd);
-    let request = Request {
-        app: place.app.clone(),
-        ask,
-        caller_uid: Some(0),
-        options: Options::of(Cause::Dbus),
-    };
+    let request = Request::one(place.app.clone(), ask, Options::of(Cause::Dbus));
     let (mut transaction, _) = request.prepare(&driver.host, 1);
     let reached = async {
         while driver.units.calls().last().is_none_or(|call| call != hangs) {
@@ -179,6 +174,9 @@ macro_rules! units {
             async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure> {
                 panic!("{}", app.name)
             }
+            async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
+                panic!()
+            }
             async fn stop(&self, _: &Transaction) -> Result<(), Failure> {
                 panic!()
             }
@@ -191,8 +189,8 @@ macro_rules! units {
             async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {
                 panic!()
             }
-            async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
-                AtBoot(Scope::System).is_enabled(transaction, unit).await
+            async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure> {
+                AtBoot(Scope::System).is_enabled(part, unit).await
             }
             async fn run_command(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
                 AtBoot(Scope::System).run_command(transaction, run).await

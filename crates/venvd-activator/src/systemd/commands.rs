@@ -13,13 +13,14 @@ use venvd_bus::{Check, Code};
 use zbus::{Fd, Variant};
 
 use super::Systemd;
+use super::hold;
 use super::members::{self, Properties, SERVICE, UNIT};
 use super::proxies::Setting;
 use super::unanswered;
 use crate::commands::Run;
 use crate::log;
 use crate::machine::Failure;
-use crate::transaction::Transaction;
+use crate::transaction::{Part, Transaction};
 
 /// How long a command that is to end may take for that, before it is killed.
 const STOP_SECONDS: u64 = 10;
@@ -32,7 +33,7 @@ impl Systemd {
     pub(super) async fn run_transient(&self, transaction: &Transaction, run: Run<'_>) -> Result<Check, Failure> {
         let number = self.number();
         let name = format!("venvd-hook-{}-{number}.service", transaction.id);
-        let Some(venv) = &transaction.to else {
+        let Some(venv) = &run.part.to else {
             return Err(Failure::new(Code::INTERNAL, "there is no venv to run a command of"));
         };
         let files = self
@@ -49,7 +50,7 @@ impl Systemd {
             ("StandardErrorFileDescriptor", Variant::from(Fd::from(writer.as_fd()))),
         ]);
         tracing::info!(
-            venvd_app = %transaction.app,
+            venvd_app = %run.part.app,
             venvd_job = transaction.id,
             venvd_hook = run.stage.as_str(),
             "runs `{}` ({}) as {name}",
@@ -59,7 +60,7 @@ impl Systemd {
         let mut output = Output {
             pipe,
             lines: Lines::default(),
-            tell: |line: &str| log::said(transaction, run.stage, line),
+            tell: |line: &str| log::said(transaction.id, &run, line),
         };
         let job = {
             let mut job = pin!(self.jobs.start_transient(&self.manager, (&name, &properties)));
@@ -101,8 +102,12 @@ impl Systemd {
 
     /// Ends the commands of a transaction that still run.
     pub(super) async fn end_transient(&self, transaction: u32) {
-        let pattern = format!("venvd-hook-{transaction}-*.service");
-        let listed = match self.manager.list_units_by_patterns(&[], &[&pattern]).await {
+        let patterns = [
+            format!("venvd-hook-{transaction}-*.service"),
+            hold::pattern(transaction),
+        ];
+        let patterns = patterns.each_ref().map(String::as_str);
+        let listed = match self.manager.list_units_by_patterns(&[], &patterns).await {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!("cannot look for hooks that still run: {error}"),
         };
@@ -144,17 +149,17 @@ impl Systemd {
     }
 
     /// Returns whether a host has the role that a unit stands for.
-    pub(super) async fn has_role(&self, transaction: &Transaction, unit: &UnitName) -> zbus::Result<bool> {
+    pub(super) async fn has_role(&self, part: &Part, unit: &UnitName) -> zbus::Result<bool> {
         let path = self.manager.load_unit(unit.as_str()).await?;
         let mut properties = Properties::of(&self.connection, &path, UNIT).await?;
         let load: String = properties.take("LoadState");
         let active: String = properties.take("ActiveState");
-        let ran = transaction.captured.iter().any(|captured| captured.unit == *unit);
+        let ran = part.captured.iter().any(|captured| captured.unit == *unit);
         if ran || ["active", "activating", "reloading"].contains(&active.as_str()) {
             return Ok(true);
         }
         // Of one that is masked, our word doesn't count either.
-        if load != "masked" && transaction.commands.installs(unit) {
+        if load != "masked" && part.commands.installs(unit) {
             return Ok(true);
         }
         let state: String = properties.take("UnitFileState");
@@ -180,12 +185,12 @@ fn settings(transaction: &Transaction, run: &Run<'_>, venv: &VenvPath) -> Vec<Se
     let environment = vec![
         format!("PATH={}:{PATH}", venv.bin().display()),
         format!("VIRTUAL_ENV={}", venv.path().display()),
-        format!("VENVD_APP={}", transaction.app),
+        format!("VENVD_APP={}", run.part.app),
         format!("VENVD_TAG={}", venv.name().tag()),
     ];
     // What systemd itself says of it is then found with what it writes.
     let fields: Vec<Vec<u8>> = [
-        format!("VENVD_APP={}", transaction.app),
+        format!("VENVD_APP={}", run.part.app),
         format!("VENVD_TAG={}", venv.name().tag()),
         format!("VENVD_JOB={}", transaction.id),
         format!("VENVD_HOOK={}", run.stage),

@@ -1,7 +1,8 @@
 //! Waiting for jobs of systemd.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
@@ -9,9 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use venvd_bus::Code;
 
-use super::proxies::{Enqueued, ManagerProxy, Setting};
+use super::proxies::{ManagerProxy, Setting};
 use super::unanswered;
 use crate::machine::Failure;
+
+/// How long nothing is heard of the jobs that are waited for before it is asked whether they still are there.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +26,9 @@ pub(super) struct Ended {
 }
 
 impl Ended {
+    /// The result of a job that ended unheard.
+    pub(super) const UNHEARD: &str = "unheard";
+
     /// Returns whether the job did what it should. A word we don't know is no success: systemd adds to them
     /// (`frozen`, `once`), and its own `systemctl` treats unknown ones so (bus-wait-for-jobs.c).
     pub(super) fn is_well(&self) -> bool {
@@ -107,7 +114,9 @@ impl Jobs {
             .enqueue_unit_job(unit, job, "replace")
             .await
             .map_err(|error| unanswered(&format!("{job} {unit}"), &error))?;
-        collect(&enqueued, &mut ends).await
+        let (id, _, unit, _, _, others) = enqueued;
+        let others = others.into_iter().map(|other| (other.0, other.2));
+        collect(manager, others.chain([(id, unit)]).collect(), &mut ends).await
     }
 
     /// Starts a transient unit whose name is new, and waits until that is done; returns the job's result.
@@ -117,17 +126,19 @@ impl Jobs {
         (unit, settings): (&str, &[Setting<'_>]),
     ) -> Result<String, Failure> {
         let mut ends = self.follow();
-        manager
+        let job = manager
             .start_transient_unit(unit, "fail", settings, &[])
             .await
             .map_err(|error| unanswered(&format!("start {unit}"), &error))?;
-        loop {
-            match ends.recv().await {
-                Some(end) if end.unit == unit => return Ok(end.result),
-                Some(_) => {}
-                None => return Err(gone()),
-            }
-        }
+        let id = job.rsplit('/').next().and_then(|id| id.parse().ok());
+        let Some(id) = id else {
+            return Err(Failure::new(
+                Code::INTERNAL,
+                format!("systemd calls the job that starts {unit} {job}"),
+            ));
+        };
+        let ended = collect(manager, BTreeMap::from([(id, unit.to_owned())]), &mut ends).await?;
+        Ok(ended.into_iter().next().map(|end| end.result).unwrap_or_default())
     }
 }
 
@@ -137,20 +148,51 @@ impl Drop for Jobs {
     }
 }
 
-async fn collect(enqueued: &Enqueued, ends: &mut UnboundedReceiver<Ended>) -> Result<Vec<Ended>, Failure> {
-    let (id, _, unit, _, _, others) = enqueued;
-    let mut open: BTreeMap<u32, &str> = others.iter().map(|other| (other.0, other.2.as_str())).collect();
-    open.insert(*id, unit);
+/// Waits until all of these jobs have ended.
+///
+/// When PID 1 executes itself anew (`systemctl daemon-reexec`), it keeps its jobs, but says nothing of those that end
+/// before it is on the bus again. So after a while of silence it is asked which there still are.
+async fn collect(
+    manager: &impl ListJobs,
+    mut open: BTreeMap<u32, String>,
+    ends: &mut UnboundedReceiver<Ended>,
+) -> Result<Vec<Ended>, Failure> {
     let mut ended = Vec::new();
+    let mut missed = BTreeSet::new();
     while !open.is_empty() {
-        let Some(end) = ends.recv().await else {
-            return Err(gone());
-        };
-        if open.remove(&end.id).is_some() {
-            ended.push(end);
+        match tokio::time::timeout(SILENCE, ends.recv()).await {
+            Ok(Some(end)) => {
+                if open.remove(&end.id).is_some() {
+                    ended.push(end);
+                }
+            }
+            Ok(None) => return Err(gone()),
+            Err(_) => {
+                // While it does not answer, it can't have ended anything either.
+                let Ok(listed) = manager.job_ids().await else { continue };
+                let gone: BTreeSet<u32> = open.keys().filter(|id| !listed.contains(id)).copied().collect();
+                // Missing twice: the signal of one that has just ended may be on its way.
+                for id in gone.intersection(&missed) {
+                    let unit = open.remove(id).unwrap_or_default();
+                    let result = Ended::UNHEARD.to_owned();
+                    ended.push(Ended { id: *id, unit, result });
+                }
+                missed = gone;
+            }
         }
     }
     Ok(ended)
+}
+
+/// Knows which jobs there are.
+trait ListJobs {
+    async fn job_ids(&self) -> zbus::Result<BTreeSet<u32>>;
+}
+
+impl ListJobs for ManagerProxy<'static> {
+    async fn job_ids(&self) -> zbus::Result<BTreeSet<u32>> {
+        Ok(self.list_jobs().await?.into_iter().map(|job| job.0).collect())
+    }
 }
 
 fn gone() -> Failure {
@@ -188,33 +230,52 @@ mod tests {
         }
     }
 
+    /// A systemd in which only these jobs are left.
+    struct Left(BTreeSet<u32>);
+
+    impl ListJobs for Left {
+        async fn job_ids(&self) -> zbus::Result<BTreeSet<u32>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    fn three() -> BTreeMap<u32, String> {
+        [5, 6, 7].map(|id| (id, format!("u{id}.service"))).into()
+    }
+
+    fn ids(all: &[Ended]) -> Vec<u32> {
+        all.iter().map(|end| end.id).collect()
+    }
+
     #[tokio::test]
     async fn all_jobs_of_the_transaction_are_awaited_and_no_others() {
-        let path = || zbus::OwnedObjectPath::try_from("/a").unwrap();
-        let other = |id: u32| (id, path(), format!("u{id}.service"), path(), "restart".to_owned());
-        let enqueued = (
-            5,
-            path(),
-            "t.target".to_owned(),
-            path(),
-            "restart".to_owned(),
-            vec![other(6), other(7)],
-        );
+        let left = Left([6].into());
         let (sender, mut ends) = mpsc::unbounded_channel();
         for id in [7, 99, 5] {
             sender.send(ended(id, "done")).unwrap();
         }
         {
-            let waiting = collect(&enqueued, &mut ends);
-            let early = tokio::time::timeout(std::time::Duration::from_millis(20), waiting).await;
+            let waiting = collect(&left, three(), &mut ends);
+            let early = tokio::time::timeout(Duration::from_millis(20), waiting).await;
             assert!(early.is_err(), "6 has not ended");
         }
         for id in [5, 6, 7] {
             sender.send(ended(id, "failed")).unwrap();
         }
-        let all = collect(&enqueued, &mut ends).await.unwrap();
-        assert_eq!(all.iter().map(|end| end.id).collect::<Vec<_>>(), [5, 6, 7]);
+        let all = collect(&left, three(), &mut ends).await.unwrap();
+        assert_eq!(ids(&all), [5, 6, 7]);
         drop(sender);
-        assert!(collect(&enqueued, &mut ends).await.is_err(), "the bus is gone");
+        assert!(collect(&left, three(), &mut ends).await.is_err(), "the bus is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn jobs_that_ended_unheard_are_missed() {
+        let (sender, mut ends) = mpsc::unbounded_channel();
+        sender.send(ended(6, "done")).unwrap();
+        let all = collect(&Left(BTreeSet::new()), three(), &mut ends).await.unwrap();
+        assert_eq!(ids(&all), [6, 5, 7]);
+        assert_eq!(all[1].result, Ended::UNHEARD);
+        assert!(!all[1].is_well());
+        drop(sender);
     }
 }

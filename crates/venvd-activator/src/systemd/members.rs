@@ -43,6 +43,22 @@ impl Properties {
     }
 }
 
+/// Returns a property of a unit; the default where this systemd has none of that name and type.
+pub(super) async fn property<T: TryFrom<OwnedVariant> + Default>(
+    connection: &Connection,
+    path: &OwnedObjectPath,
+    name: &'static str,
+) -> zbus::Result<T> {
+    let properties = zbus::fdo::PropertiesProxy::builder(connection)
+        .destination("org.freedesktop.systemd1")
+        .path(path)
+        .build()
+        .await?;
+    let interface = InterfaceName::from_static_str(UNIT)?;
+    let value = properties.get(interface, name).await?;
+    Ok(T::try_from(value).unwrap_or_default())
+}
+
 /// Returns how a unit is.
 pub(super) async fn observe(
     connection: &Connection,
@@ -72,42 +88,60 @@ pub(super) async fn observe(
     })
 }
 
-/// Returns whether a unit follows a target.
-pub(super) async fn is_part_of(
-    connection: &Connection,
+/// Returns those of the units that are up.
+pub(super) async fn up(
     manager: &ManagerProxy<'static>,
-    (unit, target): (&UnitName, &str),
-) -> zbus::Result<bool> {
-    let path = manager.load_unit(unit.as_str()).await?;
-    let mut properties = Properties::of(connection, &path, UNIT).await?;
-    Ok(properties
-        .take::<Vec<String>>("PartOf")
-        .iter()
-        .any(|other| other == target))
+    units: impl IntoIterator<Item = String>,
+) -> zbus::Result<Vec<String>> {
+    let units: BTreeSet<String> = units.into_iter().collect();
+    let names: Vec<&str> = units.iter().map(String::as_str).collect();
+    let listed = manager.list_units_by_names(&names).await?;
+    let up = listed
+        .into_iter()
+        .filter(|unit| !["inactive", "failed"].contains(&unit.3.as_str()));
+    Ok(up.map(|unit| unit.0).collect())
 }
 
-/// Returns those of a target, what follows it, and further units that are up, each once.
-pub(super) async fn up(
+/// The properties that name the units which go down with one: systemd's `UNIT_ATOM_PROPAGATE_STOP`.
+const DEPENDENTS: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
+
+/// Returns the units that go down with these and are none of them, and run.
+///
+/// Not targets: whatever one wants would be started with it, also what somebody has stopped.
+pub(super) async fn dependents(
     connection: &Connection,
     manager: &ManagerProxy<'static>,
-    (target, further): (&str, Vec<String>),
-) -> zbus::Result<Vec<String>> {
-    let path = manager.load_unit(target).await?;
-    let followers: Vec<String> = Properties::of(connection, &path, UNIT).await?.take("ConsistsOf");
-    let all: BTreeSet<String> = further
-        .into_iter()
-        .chain(followers)
-        .chain([target.to_owned()])
-        .collect();
-    let mut up = Vec::new();
-    for unit in all {
+    units: impl IntoIterator<Item = String>,
+) -> zbus::Result<Vec<UnitName>> {
+    let own: BTreeSet<String> = units.into_iter().collect();
+    let (mut seen, mut queue) = (own.clone(), own.iter().cloned().collect::<Vec<_>>());
+    while let Some(unit) = queue.pop() {
         let path = manager.load_unit(&unit).await?;
-        let active: String = Properties::of(connection, &path, UNIT).await?.take("ActiveState");
-        if !["inactive", "failed"].contains(&active.as_str()) {
-            up.push(unit);
-        }
+        let mut properties = Properties::of(connection, &path, UNIT).await?;
+        let next = DEPENDENTS
+            .into_iter()
+            .flat_map(|name| properties.take::<Vec<String>>(name));
+        queue.extend(next.filter(|unit| seen.insert(unit.clone())).collect::<Vec<_>>());
     }
-    Ok(up)
+    let outside = seen.into_iter().filter(|unit| !own.contains(unit));
+    let outside: Vec<UnitName> = outside.filter_map(|unit| unit.parse().ok()).collect();
+    let names = outside
+        .iter()
+        .filter(|unit| unit.kind() != "target")
+        .map(ToString::to_string);
+    let up = up(manager, names).await?;
+    Ok(outside
+        .into_iter()
+        .filter(|unit| up.contains(&unit.to_string()))
+        .collect())
+}
+
+/// Returns whether a unit is one that no activation stops: systemd's own, the bus's, ours.
+fn is_vital(unit: &UnitName) -> bool {
+    let name = unit.as_str();
+    ["systemd-", "dbus", "venvd"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns the units of an app that run or were meant to, each once, under systemd's own name for it.
@@ -136,6 +170,10 @@ pub(super) async fn capture(
             let Ok(unit) = properties.take::<String>("Id").parse::<UnitName>() else {
                 continue;
             };
+            if is_vital(&unit) {
+                tracing::warn!("{unit} is left alone: without it no activation could go on");
+                continue;
+            }
             let invocation = hex(&properties.take::<Vec<u8>>("InvocationID"));
             let entry = CapturedUnit {
                 unit: unit.clone(),
@@ -209,6 +247,19 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_activation_stops() {
+        for (unit, vital) in [
+            ("dbus.service", true),
+            ("dbus-broker.service", true),
+            ("systemd-journald.service", true),
+            ("venvd.service", true),
+            ("nova-api.service", false),
+        ] {
+            assert_eq!(is_vital(&unit.parse().unwrap()), vital, "{unit}");
+        }
+    }
 
     #[test]
     fn tags_of_environments() {

@@ -4,13 +4,14 @@
 //! what is in one transaction is ordered. So everything goes through a target.
 
 mod commands;
+mod hold;
 mod jobs;
 mod members;
 mod proxies;
 mod settle;
 mod target;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use self::target::RuntimeTarget;
 use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
-use crate::transaction::{CapturedUnit, Transaction};
+use crate::transaction::{CapturedUnit, Part, Transaction};
 use crate::units::Units;
 
 /// Reloading runs all generators and reads all units; NixOS found 25 s too short for large hosts.
@@ -83,12 +84,37 @@ impl Systemd {
     }
 
     async fn run(&self, unit: &str, job: &str) -> Result<(), Failure> {
-        let ended = self.jobs.run(&self.manager, (unit, job)).await?;
-        let bad: Vec<_> = ended.into_iter().filter(|end| !end.is_well()).collect();
+        let mut bad = Vec::new();
+        for end in self.jobs.run(&self.manager, (unit, job)).await? {
+            if !end.is_well() && !self.went_well_unheard(&end, job).await {
+                bad.push(end);
+            }
+        }
         if bad.is_empty() {
             return Ok(());
         }
         Err(self.failed_jobs(job, &bad).await)
+    }
+
+    /// Returns whether a job that ended unheard left its unit as it should.
+    async fn went_well_unheard(&self, end: &Ended, job: &str) -> bool {
+        let Ok(unit) = end.unit.parse::<UnitName>() else {
+            return false;
+        };
+        if end.result != Ended::UNHEARD {
+            return false;
+        }
+        let seen = members::observe(&self.connection, &self.manager, &unit).await;
+        seen.is_ok_and(|seen| match job {
+            "stop" => seen.active == "inactive",
+            _ => seen.active == "active" || seen.oneshot && seen.result == "success",
+        })
+    }
+
+    /// Returns a list that is a property of a unit.
+    async fn list_of(&self, unit: &str, property: &'static str) -> zbus::Result<Vec<String>> {
+        let path = self.manager.load_unit(unit).await?;
+        members::property(&self.connection, &path, property).await
     }
 
     async fn failed_jobs(&self, job: &str, bad: &[Ended]) -> Failure {
@@ -121,17 +147,18 @@ impl Systemd {
         }
     }
 
-    /// Returns those of the captured units that follow the app's target now; of the others, why they don't.
-    async fn followers(&self, transaction: &Transaction) -> Result<Vec<CapturedUnit>, Failure> {
-        let target = target_of(&transaction.app);
+    /// Returns those of an app's captured units that follow its target now; of the others, why they don't.
+    async fn followers(&self, part: &Part) -> Result<Vec<CapturedUnit>, Failure> {
+        let target = target_of(&part.app);
+        let follow = self
+            .list_of(&target, "ConsistsOf")
+            .await
+            .map_err(|error| unanswered(&format!("look at {target}"), &error))?;
         let mut followers = Vec::new();
-        for captured in &transaction.captured {
-            let follows = members::is_part_of(&self.connection, &self.manager, (&captured.unit, &target))
-                .await
-                .map_err(|error| unanswered(&format!("look at {}", captured.unit), &error))?;
-            if follows {
+        for captured in &part.captured {
+            if follow.iter().any(|unit| unit == captured.unit.as_str()) {
                 followers.push(captured.clone());
-            } else if let Some(reason) = target::skipped(&self.layout, &transaction.app, &captured.unit) {
+            } else if let Some(reason) = target::skipped(&self.layout, &part.app, &captured.unit) {
                 return Err(Failure {
                     units: vec![UnitReport {
                         unit: captured.unit.clone(),
@@ -149,32 +176,47 @@ impl Systemd {
         Ok(followers)
     }
 
-    /// Returns what is up of the captured units, and of all that follow the app's target. Of an app that is about to be
-    /// enabled, none follow that yet.
+    /// Returns the captured units, and all that follow the targets of the apps whose units change. Of an app that is about
+    /// to be enabled, none follow that yet.
+    async fn all_units(&self, transaction: &Transaction) -> zbus::Result<BTreeSet<String>> {
+        let mut all: BTreeSet<String> = transaction
+            .captured()
+            .map(|captured| captured.unit.to_string())
+            .collect();
+        for part in transaction.changing() {
+            let target = target_of(&part.app);
+            all.extend(self.list_of(&target, "ConsistsOf").await?);
+            all.insert(target);
+        }
+        Ok(all)
+    }
+
+    /// Returns what is up of them.
     ///
     /// Units that are down must not be stopped along with others: systemd 257 drops such a job as redundant, and
     /// sometimes with it the jobs of units that are up and depend on it.
     async fn up(&self, transaction: &Transaction) -> Result<Vec<String>, Failure> {
-        let target = target_of(&transaction.app);
-        let captured = transaction.captured.iter().map(|captured| captured.unit.to_string());
-        members::up(&self.connection, &self.manager, (&target, captured.collect()))
-            .await
-            .map_err(|error| unanswered(&format!("look at the units of {}", transaction.app), &error))
+        let up = async { members::up(&self.manager, self.all_units(transaction).await?).await };
+        up.await
+            .map_err(|error| unanswered(&format!("look at the units of {}", transaction.names()), &error))
     }
 
     /// Returns the units that must be up, and what they must run, on that side.
     async fn expected(&self, transaction: &Transaction, side: Side) -> Result<Vec<Expected>, Failure> {
-        let tag = tag_of(&self.layout, transaction, side);
-        let units = match tag {
-            Some(_) => self.followers(transaction).await?,
-            None => transaction.captured.clone(),
-        };
-        let expected = units.into_iter().map(|captured| Expected {
-            tag: tag.clone().filter(|_| captured.tagged),
-            unit: captured.unit,
-            before: captured.invocation,
-        });
-        Ok(expected.collect())
+        let mut expected = Vec::new();
+        for part in transaction.changing() {
+            let tag = tag_of(&self.layout, (transaction.case.kind, part), side);
+            let units = match tag {
+                Some(_) => self.followers(part).await?,
+                None => part.captured.clone(),
+            };
+            expected.extend(units.into_iter().map(|captured| Expected {
+                tag: tag.clone().filter(|_| captured.tagged),
+                unit: captured.unit,
+                before: captured.invocation,
+            }));
+        }
+        Ok(expected)
     }
 }
 
@@ -192,11 +234,25 @@ impl Units for Systemd {
             .map_err(|error| unanswered(&format!("list the units of {}", app.name), &error))
     }
 
+    async fn outside(&self, transaction: &Transaction) -> Result<Vec<UnitName>, Failure> {
+        let outside = async {
+            let all = self.all_units(transaction).await?;
+            members::dependents(&self.connection, &self.manager, all).await
+        };
+        outside.await.map_err(|error| {
+            unanswered(
+                &format!("look at what needs the units of {}", transaction.names()),
+                &error,
+            )
+        })
+    }
+
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
         let units = self.up(transaction).await?;
         if units.is_empty() {
             return Ok(());
         }
+        self.hold(transaction).await?;
         let units: Vec<&str> = units.iter().map(String::as_str).collect();
         let target =
             RuntimeTarget::stopping(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
@@ -204,18 +260,27 @@ impl Units for Systemd {
     }
 
     async fn restart(&self, transaction: &Transaction) -> Result<(), Failure> {
-        if self.followers(transaction).await?.is_empty() {
-            return Ok(());
+        for part in transaction.changing() {
+            if !self.followers(part).await?.is_empty() {
+                self.forget_failures(&part.captured).await;
+                self.run(&target_of(&part.app), "restart").await?;
+            }
         }
-        self.forget_failures(&transaction.captured).await;
-        self.run(&target_of(&transaction.app), "restart").await
+        Ok(())
     }
 
     async fn start(&self, transaction: &Transaction) -> Result<(), Failure> {
-        self.forget_failures(&transaction.captured).await;
-        let units: Vec<&str> = transaction.captured.iter().map(|unit| unit.unit.as_str()).collect();
+        for part in transaction.changing() {
+            self.forget_failures(&part.captured).await;
+        }
+        let captured = transaction.captured().map(|captured| captured.unit.as_str());
+        let units: Vec<&str> = captured
+            .chain(transaction.outside.iter().map(UnitName::as_str))
+            .collect();
         let target =
             RuntimeTarget::starting(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
+        // What was triggered meanwhile starts now, in what is in force by now.
+        self.release(transaction.id).await?;
         let result = self.run(target.name(), "start").await;
         // It holds nothing: what it wanted runs on.
         if let Err(failure) = self.run(target.name(), "stop").await {
@@ -250,8 +315,8 @@ impl Units for Systemd {
         }
     }
 
-    async fn is_enabled(&self, transaction: &Transaction, unit: &UnitName) -> Result<bool, Failure> {
-        self.has_role(transaction, unit)
+    async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure> {
+        self.has_role(part, unit)
             .await
             .map_err(|error| unanswered(&format!("look at {unit}"), &error))
     }
@@ -276,13 +341,13 @@ fn target_of(app: &AppName) -> String {
 
 /// Returns the tag that units run on that side, if the app is on there: that of its venv, or of what the generator put
 /// in its place because it can't run.
-fn tag_of(layout: &Layout, transaction: &Transaction, side: Side) -> Option<Tag> {
-    let (on, venv) = match side {
-        Side::New => (transaction.case.kind != Kind::Disable, &transaction.to),
-        Side::Old => (transaction.case.enabled, &transaction.from),
+fn tag_of(layout: &Layout, (kind, part): (Kind, &Part), side: Side) -> Option<Tag> {
+    let on = match side {
+        Side::New => kind != Kind::Disable,
+        Side::Old => part.enabled,
     };
-    let venv = venv.clone().filter(|_| on)?;
-    Some(what_runs(layout, venv)?.name().tag().clone())
+    let venv = part.venv(side).filter(|_| on)?;
+    Some(what_runs(layout, venv.clone())?.name().tag().clone())
 }
 
 fn unanswered(what: &str, error: &zbus::Error) -> Failure {

@@ -24,6 +24,9 @@ pub(super) type AffectedJob = (u32, OwnedObjectPath, String, OwnedObjectPath, St
 /// The answer of `EnqueueUnitJob`: the job asked for, and all others of its transaction.
 pub(super) type Enqueued = (u32, OwnedObjectPath, String, OwnedObjectPath, String, Vec<AffectedJob>);
 
+/// A job in `ListJobs`: id, unit, type, state, job, the unit's path.
+pub(super) type ListedJob = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
+
 /// A property of a transient unit, and its value.
 pub(super) type Setting<'a> = (&'static str, Variant<'a>);
 
@@ -46,6 +49,10 @@ pub(super) trait Manager {
     fn load_unit(&self, name: &str) -> zbus::Result<OwnedObjectPath>;
     /// Returns the loaded units whose name matches.
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> zbus::Result<Vec<Listed>>;
+    /// Returns units by their names, reading the files of those that weren't in memory.
+    fn list_units_by_names(&self, names: &[&str]) -> zbus::Result<Vec<Listed>>;
+    /// Returns the jobs that have not ended.
+    fn list_jobs(&self) -> zbus::Result<Vec<ListedJob>>;
     /// Starts one transaction.
     fn enqueue_unit_job(&self, name: &str, job_type: &str, mode: &str) -> zbus::Result<Enqueued>;
     /// Makes a unit that exists only until it ends, and starts it.
