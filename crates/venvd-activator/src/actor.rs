@@ -63,8 +63,8 @@ impl<U: Units, A: Announce> Actor<U, A> {
             Err(error) => return tracing::error!("open activations are not known: {}", report(&error)),
         };
         for mut transaction in open {
-            let way = if transaction.state.is_one_way() {
-                "it goes on, since a one-way hook has run"
+            let way = if transaction.state.goes_on() {
+                "it goes on"
             } else {
                 "what ran before comes back"
             };

@@ -223,6 +223,9 @@ pub struct State {
     /// Whether a one-way hook has done its work.
     #[serde(default)]
     one_way: bool,
+    /// Whether it went on after venvd was away.
+    #[serde(default)]
+    resumed: bool,
     /// When the effect that runs must have ended. Meaningless after a restart, so it isn't kept.
     #[serde(skip)]
     deadline: Option<Duration>,
@@ -251,6 +254,7 @@ impl Default for State {
             failed_at: None,
             stuck: None,
             one_way: false,
+            resumed: false,
             deadline: None,
         }
     }
@@ -307,7 +311,11 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
             state.fail_forward(case, (effect, failure), now)
         }
         (Phase::Forward(effect), Event::Interrupted | Event::Booted) if is_closing(effect) => (state, Some(effect)),
-        (Phase::Forward(effect), Event::Interrupted) if state.one_way => state.begin(case, (effect, None), now),
+        // Once: what ended venvd, a new version of it or a bus that was restarted, may have nothing to do with this. But
+        // whether a hook has done its work is not known.
+        (Phase::Forward(effect), Event::Interrupted) if state.goes_on() => {
+            State { resumed: true, ..state }.begin(case, (effect, None), now)
+        }
         (Phase::Forward(effect), Event::Booted) if state.one_way => state.go_on_after_boot(case, effect, now),
         (Phase::Forward(effect), Event::Interrupted) => state.turn_back(case, (effect, interrupted()), now),
         (Phase::Forward(effect), Event::Booted) => State {
@@ -369,6 +377,17 @@ impl State {
     #[must_use]
     pub fn is_one_way(&self) -> bool {
         self.one_way
+    }
+
+    /// Returns whether it goes on when the next venvd finds it open, and not back.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        match self.phase {
+            Phase::Forward(effect) => {
+                is_closing(effect) || self.one_way || !self.resumed && !matches!(effect, Effect::RunHook(..))
+            }
+            _ => false,
+        }
     }
 
     /// Returns the stage to show.
