@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use venvd_tests::{Machine, Os};
 use venvd_tests::site::{Site, TAG, UNIT};
+use venvd_tests::{Machine, Os};
 
 const NEXT: &str = "15.0.0";
 

@@ -22,8 +22,10 @@ use crate::systemd::{CALL_TIMEOUT, Systemd};
 use crate::transaction::Journal;
 use crate::watch::Watch;
 
-/// Events that come this soon after one that was acted upon are taken together.
-const COALESCE: Duration = Duration::from_millis(100);
+/// Flips that come this soon after one that was acted upon are taken together, when they have come to an end.
+const QUIET: Duration = Duration::from_millis(200);
+/// Whoever never comes to an end is followed this often all the same.
+const RESTLESS: Duration = Duration::from_secs(10);
 
 /// Runs until the bus goes away.
 ///
@@ -114,7 +116,7 @@ fn bus(scope: Scope) -> Builder<'static> {
 /// How long a watch that failed is left alone before it is set up anew.
 const WATCH_AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches for flips. The first one is told at once, those close behind it together.
+/// Watches for flips. The first one is told at once, those close behind it when there are no more.
 fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
     let links = layout.active_links();
     let mut watch = Watch::new(&links)?;
@@ -124,17 +126,24 @@ fn watch(layout: &Layout) -> anyhow::Result<Arc<Notify>> {
         .name("watch".to_owned())
         .spawn(move || {
             loop {
-                if let Err(error) = watch.changed() {
-                    tracing::error!("flips can't be noticed: {error}; trying again");
-                    std::thread::sleep(WATCH_AGAIN);
-                    match Watch::new(&links) {
-                        Ok(again) => watch = again,
-                        Err(_) => continue,
+                let followed = watch.changed().and_then(|()| {
+                    told.notify_one();
+                    watch.calm_down(QUIET, RESTLESS)
+                });
+                match followed {
+                    Ok(false) => continue,
+                    Ok(true) => {}
+                    Err(error) => {
+                        tracing::error!("flips can't be noticed: {error}; trying again");
+                        std::thread::sleep(WATCH_AGAIN);
+                        match Watch::new(&links) {
+                            Ok(again) => watch = again,
+                            Err(_) => continue,
+                        }
                     }
                 }
                 // Also after a failure: what was flipped meanwhile is found by looking.
                 told.notify_one();
-                std::thread::sleep(COALESCE);
             }
         })
         .context("cannot start the thread that watches for flips")?;

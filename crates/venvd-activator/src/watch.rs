@@ -5,10 +5,12 @@
 //! some were lost (inotify(7), "Limitations and caveats").
 
 use std::io;
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use venvd_fs::{IoContext, atomic};
 
@@ -48,6 +50,36 @@ impl Watch {
                     return Ok(());
                 }
             }
+        }
+    }
+
+    /// Waits until nothing has changed for `quiet`, but not much longer than `at_most`; returns whether something did.
+    ///
+    /// # Errors
+    /// When the watch itself is broken.
+    pub(crate) fn calm_down(&mut self, quiet: Duration, at_most: Duration) -> io::Result<bool> {
+        let begun = Instant::now();
+        let mut changed = false;
+        while begun.elapsed() < at_most && self.is_ready_within(quiet)? {
+            changed |= match look(&self.inotify)? {
+                Seen::Nothing => false,
+                Seen::Change => true,
+                Seen::Gone => {
+                    self.arm_again();
+                    true
+                }
+            };
+        }
+        Ok(changed)
+    }
+
+    fn is_ready_within(&self, time: Duration) -> io::Result<bool> {
+        let mut events = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match poll(&mut events, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(true),
+            Err(errno) => Err(errno.into()),
         }
     }
 
@@ -115,7 +147,6 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
     use std::sync::mpsc::{self, Receiver};
-    use std::time::Instant;
 
     const SOON: Duration = Duration::from_secs(10);
     const QUIET: Duration = Duration::from_millis(50);
@@ -187,6 +218,30 @@ mod tests {
             last = fs::read_link(links.join("nova")).unwrap();
         }
         flipping.join().unwrap();
+    }
+
+    #[test]
+    fn what_comes_in_quick_succession_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = directory.path().join("active");
+        let mut watch = Watch::new(&links).unwrap();
+        assert!(!watch.calm_down(QUIET, SOON).unwrap());
+        let flips = links.clone();
+        let flipping = std::thread::spawn(move || {
+            for number in 0..20 {
+                flip(&flips, &format!("v{number}"));
+                std::thread::sleep(QUIET / 10);
+            }
+        });
+        watch.changed().unwrap();
+        assert!(watch.calm_down(QUIET * 10, SOON).unwrap());
+        assert!(flipping.is_finished() || fs::read_link(links.join("nova")).unwrap() == Path::new("v19"));
+        flipping.join().unwrap();
+
+        flip(&links, "v20");
+        let begun = Instant::now();
+        assert!(watch.calm_down(SOON, Duration::ZERO).is_ok_and(|changed| !changed));
+        assert!(begun.elapsed() < SOON);
     }
 
     #[test]

@@ -60,14 +60,9 @@ pub(super) async fn property<T: TryFrom<OwnedVariant> + Default>(
 }
 
 /// Returns how a unit is.
-pub(super) async fn observe(
-    connection: &Connection,
-    manager: &ManagerProxy<'static>,
-    unit: &UnitName,
-) -> zbus::Result<Observation> {
-    let path = manager.load_unit(unit.as_str()).await?;
-    let mut properties = Properties::of(connection, &path, UNIT).await?;
-    let mut service = Properties::of(connection, &path, SERVICE).await?;
+pub(super) async fn observe(connection: &Connection, path: &OwnedObjectPath) -> zbus::Result<Observation> {
+    let mut properties = Properties::of(connection, path, UNIT).await?;
+    let mut service = Properties::of(connection, path, SERVICE).await?;
     let environment: Vec<String> = service.take("Environment");
     let main_pid: u32 = service.take("MainPID");
     Ok(Observation {

@@ -3,6 +3,7 @@
 //! Restarting units one call at a time does not respect `After=` and `Requires=`, however the calls are sent: only
 //! what is in one transaction is ordered. So everything goes through a target.
 
+mod changes;
 mod commands;
 mod hold;
 mod jobs;
@@ -20,9 +21,10 @@ use venvd_app::{App, AppName, Layout, Tag, UnitName};
 use venvd_bus::{Check, Code, Kind, UnitReport};
 use zbus::Connection;
 
+use self::changes::Changes;
 use self::jobs::{Ended, Jobs, Lost};
 use self::proxies::ManagerProxy;
-use self::settle::{Expected, Verdict, Window, hint};
+use self::settle::{Expected, Observation, Verdict, Window, hint};
 use self::target::RuntimeTarget;
 use crate::commands::Run;
 use crate::host::what_runs;
@@ -33,8 +35,9 @@ use crate::units::Units;
 /// Reloading runs all generators and reads all units; NixOS found 25 s too short for large hosts.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// How often the settle window looks. A look is two calls per unit.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often the settle window looks at all units although systemd says nothing of them: a process can become another
+/// one that its unit's properties don't tell.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// systemd, reached over the system bus.
 #[derive(Debug)]
@@ -104,11 +107,16 @@ impl Systemd {
         if end.result != Ended::UNHEARD {
             return false;
         }
-        let seen = members::observe(&self.connection, &self.manager, &unit).await;
+        let seen = self.observe(&unit).await;
         seen.is_ok_and(|seen| match job {
             "stop" => seen.active == "inactive",
             _ => seen.active == "active" || seen.oneshot && seen.result == "success",
         })
+    }
+
+    async fn observe(&self, unit: &UnitName) -> zbus::Result<Observation> {
+        let path = self.manager.load_unit(unit.as_str()).await?;
+        members::observe(&self.connection, &path).await
     }
 
     /// Returns a list that is a property of a unit.
@@ -127,7 +135,7 @@ impl Systemd {
             if unit.kind() == "target" && bad.len() > 1 {
                 continue;
             }
-            let state = match members::observe(&self.connection, &self.manager, &unit).await {
+            let state = match self.observe(&unit).await {
                 Ok(observation) => observation.describe(),
                 Err(error) => format!("its state is unknown: {error}"),
             };
@@ -294,21 +302,29 @@ impl Units for Systemd {
         if expected.is_empty() {
             return Ok(Vec::new());
         }
-        let units: Vec<UnitName> = expected.iter().map(|unit| unit.unit.clone()).collect();
+        let unknown = |error: zbus::Error| unanswered(&format!("look at the units of {}", transaction.names()), &error);
+        let mut units = BTreeMap::new();
+        for expected in &expected {
+            let path = self.manager.load_unit(expected.unit.as_str()).await.map_err(unknown)?;
+            units.insert(expected.unit.clone(), path);
+        }
+        // Before the first look, so that no change falls between the two.
+        let mut changes = Changes::of(&self.connection, &units).await.map_err(unknown)?;
         let mut window = Window::new(expected, side, transaction.settle);
         let begun = Instant::now();
-        let mut interval = tokio::time::interval(LOOK.min(transaction.settle / 4).max(Duration::from_millis(10)));
+        let (mut seen, mut stale) = (BTreeMap::new(), units.keys().cloned().collect::<BTreeSet<_>>());
         loop {
-            interval.tick().await;
-            let mut seen = BTreeMap::new();
-            for unit in &units {
-                let observation = members::observe(&self.connection, &self.manager, unit)
-                    .await
-                    .map_err(|error| unanswered(&format!("look at {unit}"), &error))?;
+            for (unit, path) in units.iter().filter(|(unit, _)| stale.contains(unit)) {
+                let observation = members::observe(&self.connection, path).await.map_err(unknown)?;
                 seen.insert(unit.clone(), observation);
             }
             match window.look(begun.elapsed(), &seen) {
-                Verdict::Wait => {}
+                Verdict::Wait(at_most) => {
+                    stale = tokio::select! {
+                        changed = changes.next() => changed.into_iter().collect(),
+                        () = tokio::time::sleep(at_most.min(LOOK)) => units.keys().cloned().collect(),
+                    };
+                }
                 Verdict::Healthy(reports) => return Ok(reports),
                 Verdict::Unhealthy(failure) => return Err(failure),
             }

@@ -1,7 +1,7 @@
 //! The settle window: a job's `done` says that a unit was started, not that it lives.
 //!
-//! It looks at levels, not at changes, so that nothing can be missed: a unit that died and came back between two looks
-//! has another `InvocationID`, or a higher `NRestarts`.
+//! It looks when systemd says that something has changed (PropertiesChanged), but at levels, so that nothing can be
+//! missed: a unit that died and came back between two looks has another `InvocationID`, or a higher `NRestarts`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -70,8 +70,8 @@ pub(crate) struct Expected {
 /// What the window says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Look again.
-    Wait,
+    /// Look again, when something has changed and after this time at the latest.
+    Wait(Duration),
     /// All were up, unchanged, for the whole window.
     Healthy(Vec<UnitReport>),
     /// Some are not, and why.
@@ -145,13 +145,12 @@ impl Window {
         }
         if starting {
             self.steady_since = None;
-            return Verdict::Wait;
+            return Verdict::Wait(Duration::MAX);
         }
         let since = *self.steady_since.get_or_insert(now);
-        if now.saturating_sub(since) >= self.length {
-            Verdict::Healthy(reports)
-        } else {
-            Verdict::Wait
+        match self.length.saturating_sub(now.saturating_sub(since)) {
+            Duration::ZERO => Verdict::Healthy(reports),
+            rest => Verdict::Wait(rest),
         }
     }
 }
@@ -254,11 +253,13 @@ mod tests {
             sub: "start".to_owned(),
             ..good()
         };
-        assert_eq!(look(&mut window, 0, starting.clone()), Verdict::Wait);
-        assert_eq!(look(&mut window, 5, good()), Verdict::Wait);
-        assert_eq!(look(&mut window, 14, good()), Verdict::Wait);
-        assert_eq!(look(&mut window, 14, starting), Verdict::Wait, "begins anew");
-        assert_eq!(look(&mut window, 20, good()), Verdict::Wait);
+        let wait = |seconds| Verdict::Wait(Duration::from_secs(seconds));
+        let for_a_change = Verdict::Wait(Duration::MAX);
+        assert_eq!(look(&mut window, 0, starting.clone()), for_a_change);
+        assert_eq!(look(&mut window, 5, good()), wait(10));
+        assert_eq!(look(&mut window, 14, good()), wait(1));
+        assert_eq!(look(&mut window, 14, starting), for_a_change, "begins anew");
+        assert_eq!(look(&mut window, 20, good()), wait(10));
         assert!(matches!(look(&mut window, 30, good()), Verdict::Healthy(_)));
     }
 
@@ -322,7 +323,7 @@ mod tests {
         for (what, code, seen) in table {
             let mut window = window(Some("2"));
             if what != "not restarted" {
-                assert_eq!(look(&mut window, 0, good()), Verdict::Wait);
+                assert_eq!(look(&mut window, 0, good()), Verdict::Wait(LENGTH));
             }
             match look(&mut window, 1, seen) {
                 Verdict::Unhealthy(failure) => {
@@ -352,7 +353,7 @@ mod tests {
         };
         for seen in [titled, finished] {
             let mut window = window(Some("2"));
-            assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait);
+            assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait(LENGTH));
             assert!(matches!(look(&mut window, 10, seen), Verdict::Healthy(_)));
         }
         let gone = Observation {
@@ -366,7 +367,7 @@ mod tests {
         };
         for seen in [gone, foreign] {
             let mut window = window(None);
-            assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait);
+            assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait(LENGTH));
             assert!(
                 matches!(look(&mut window, 10, seen), Verdict::Healthy(_)),
                 "the app is off"
@@ -381,7 +382,7 @@ mod tests {
             restarts: 3,
             ..good()
         };
-        assert_eq!(look(&mut window, 0, never_stopped.clone()), Verdict::Wait);
+        assert_eq!(look(&mut window, 0, never_stopped.clone()), Verdict::Wait(LENGTH));
         assert!(matches!(look(&mut window, 10, never_stopped), Verdict::Healthy(_)));
     }
 }
