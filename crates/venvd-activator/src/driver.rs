@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use venvd_bus::Code;
+use venvd_bus::{Code, Kind};
 use venvd_fs::report;
 
 use crate::exposed;
@@ -149,6 +149,11 @@ impl<U: Units> Driver<U> {
         for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
             let (app, _) = self.host.app_in_force(&part.app)?;
             part.captured = self.units.capture(&app).await?;
+        }
+        if kind != Kind::Disable {
+            let venvs = transaction.changing().filter_map(|part| part.to.as_ref());
+            let records = venvs.map(|venv| self.host.record(venv)).collect::<Result<_, _>>()?;
+            self.units.foresee(transaction, records).await?;
         }
         transaction.outside = self.units.outside(transaction).await?;
         Ok(Event::Captured(summary(transaction)))

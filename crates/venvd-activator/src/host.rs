@@ -238,7 +238,7 @@ impl Host {
         Ok(links::set(&self.layout, Link::Committed, app, venv)?)
     }
 
-    fn record(&self, venv: &VenvPath) -> Result<Record, Failure> {
+    pub(crate) fn record(&self, venv: &VenvPath) -> Result<Record, Failure> {
         let broken = |error: String| Failure::new(Code::INTERNAL, format!("the manifest of {}: {error}", venv.name()));
         let manifest = venvd_core::Manifest::load(&self.layout.on_disk(venv.path())).map_err(|e| broken(report(&e)))?;
         venvd_core::committed_record(&manifest).map_err(|error| broken(error.to_string()))

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 use venvd_app::links::{self, Link};
-use venvd_app::{App, AppName, Layout, Scope, UnitName};
+use venvd_app::{App, AppName, Layout, Record, Scope, UnitName};
 use venvd_bus::{Check, Code, UnitReport};
 use venvd_fs::lock::Lock;
 use venvd_fs::{atomic, report};
@@ -158,6 +158,10 @@ impl Units for AtBoot {
 
     async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {

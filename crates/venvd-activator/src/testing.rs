@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use venvd_app::links::{self, Link, VenvPath};
-use venvd_app::{App, AppName, Layout, UnitName, search};
+use venvd_app::{App, AppName, Layout, Record, UnitName, search};
 use venvd_bus::{Check, Code, JobReport, UnitReport};
 use venvd_core::Interpreter;
 use venvd_core::manifest::{self, BuilderRecord, LockRecord, Manifest, Python};
@@ -232,6 +232,10 @@ impl Units for Simulated {
 
     async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
         Ok(Vec::new())
+    }
+
+    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What a transaction does with units, whoever does it: systemd over D-Bus, or almost nobody at boot.
 
-use venvd_app::{App, UnitName};
+use venvd_app::{App, Record, UnitName};
 use venvd_bus::{Check, UnitReport};
 
 use crate::commands::Run;
@@ -17,6 +17,9 @@ pub(crate) trait Units {
 
     /// Returns the units that run, are of none of the apps, and go down with their units.
     async fn outside(&self, transaction: &Transaction) -> Result<Vec<UnitName>, Failure>;
+
+    /// Refuses captured units that could not run from the new venvs, of which these records tell.
+    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<(), Failure>;
 
     /// Stops the captured units, and those of the app that belong to its target.
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure>;

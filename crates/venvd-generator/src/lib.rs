@@ -17,13 +17,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use venvd_app::cmdline::Source;
-use venvd_app::{Layout, UserPlaces};
+use venvd_app::{Layout, Record, UserPlaces};
 use venvd_fs::{Root, report as explain};
 use venvd_unit::UnitFiles;
 
 use crate::kmsg::Message;
 use crate::manager::Manager;
 pub use crate::plan::{Inputs, Part, plan};
+pub use crate::report::Report;
 pub use crate::write::{write, write_report};
 
 /// How the generator was started.
@@ -107,6 +108,20 @@ pub fn run(invocation: &Invocation) -> Outcome {
     Outcome { messages, failed }
 }
 
+/// The first argument with which the generator writes nothing: it reads [`Record`]s, as a list in JSON, and says what
+/// would become of the units with these venvs in force.
+pub const PREVIEW: &str = "--preview";
+
+/// Says what would become of the units if these venvs were in force.
+#[must_use]
+pub fn preview(invocation: &Invocation, records: Vec<Record>) -> Report {
+    let layout = &invocation.layout;
+    let mut inputs = Inputs::read(layout, &invocation.cmdline, invocation.manager.clone());
+    inputs.put_in_force(layout, records);
+    let units = invocation.manager.scan(layout);
+    plan(&inputs, &units, |_| ()).1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +133,43 @@ mod tests {
             found.map(|(_, value)| OsString::from(value))
         };
         Invocation::new(arguments.iter().map(OsString::from), variable, 1000)
+    }
+
+    #[test]
+    fn a_preview_tells_what_is_not_in_force_yet() {
+        use crate::report::{AppReport, UnitState};
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().to_str().unwrap();
+        for (path, text) in [
+            ("etc/venvd/apps/nova.toml", "[units.\"nova-api.service\"]\n"),
+            (
+                "usr/lib/systemd/system/nova-api.service",
+                "[Service]\nExecStart=/usr/bin/nova-api\n",
+            ),
+        ] {
+            let path = directory.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let invocation = invocation(&[PREVIEW], &[("VENVD_ROOT", root)]).unwrap();
+        let is_skipped = |programs: &[&str]| {
+            let record = Record {
+                venv: "nova:2".parse().unwrap(),
+                interpreter: "/usr/bin/python3".into(),
+                minor: "3.11".to_owned(),
+                soabi: String::new(),
+                version: String::new(),
+                programs: programs.iter().map(|name| name.parse().unwrap()).collect(),
+            };
+            let report = preview(&invocation, vec![record]);
+            let AppReport::InForce { tag, units, .. } = &report.apps["nova"] else {
+                panic!("{report:?}");
+            };
+            assert_eq!(tag, "2");
+            matches!(units["nova-api.service"].state, UnitState::Skipped { .. })
+        };
+        assert!(!is_skipped(&["nova-api"]));
+        assert!(is_skipped(&["nova-manage"]));
     }
 
     #[test]

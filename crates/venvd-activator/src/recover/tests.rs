@@ -177,6 +177,9 @@ macro_rules! units {
             async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
                 panic!()
             }
+            async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
+                panic!()
+            }
             async fn stop(&self, _: &Transaction) -> Result<(), Failure> {
                 panic!()
             }

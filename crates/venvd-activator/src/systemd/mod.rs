@@ -8,6 +8,7 @@ mod commands;
 mod hold;
 mod jobs;
 mod members;
+mod preview;
 mod proxies;
 mod settle;
 mod target;
@@ -17,12 +18,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
-use venvd_app::{App, AppName, Layout, Tag, UnitName};
+use venvd_app::{App, AppName, Layout, Record, Tag, UnitName};
 use venvd_bus::{Check, Code, Kind, UnitReport};
 use zbus::Connection;
 
 use self::changes::Changes;
 use self::jobs::{Ended, Jobs, Lost};
+use self::preview::Report;
 use self::proxies::ManagerProxy;
 use self::settle::{Expected, Observation, Verdict, Window, hint};
 use self::target::RuntimeTarget;
@@ -162,21 +164,13 @@ impl Systemd {
             .list_of(&target, "ConsistsOf")
             .await
             .map_err(|error| unanswered(&format!("look at {target}"), &error))?;
+        let report = Report::of_last_reload(&self.layout);
         let mut followers = Vec::new();
         for captured in &part.captured {
             if follow.iter().any(|unit| unit == captured.unit.as_str()) {
                 followers.push(captured.clone());
-            } else if let Some(reason) = target::skipped(&self.layout, &part.app, &captured.unit) {
-                return Err(Failure {
-                    units: vec![UnitReport {
-                        unit: captured.unit.clone(),
-                        result: reason.clone(),
-                    }],
-                    ..Failure::new(
-                        Code::UNIT_SKIPPED,
-                        format!("{} can't run from the venv: {reason}", captured.unit),
-                    )
-                });
+            } else if let Some(reason) = report.skipped(&part.app, &captured.unit) {
+                return Err(unit_skipped(&captured.unit, reason));
             } else {
                 tracing::info!("{} does not follow {target}, so it is left alone", captured.unit);
             }
@@ -253,6 +247,28 @@ impl Units for Systemd {
                 &error,
             )
         })
+    }
+
+    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<(), Failure> {
+        let scope = self.layout.scope();
+        let report = match tokio::task::spawn_blocking(move || Report::with(scope, &records)).await {
+            Ok(Ok(report)) => report,
+            Ok(Err(error)) => return Err(Failure::new(Code::INTERNAL, error)),
+            Err(error) => {
+                return Err(Failure::new(
+                    Code::INTERNAL,
+                    format!("a task of venvd broke off: {error}"),
+                ));
+            }
+        };
+        for part in transaction.changing() {
+            for captured in &part.captured {
+                if let Some(reason) = report.skipped(&part.app, &captured.unit) {
+                    return Err(unit_skipped(&captured.unit, reason));
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
@@ -343,6 +359,18 @@ impl Units for Systemd {
 
     async fn end_commands(&self, transaction: u32) {
         self.end_transient(transaction).await;
+    }
+}
+
+fn unit_skipped(unit: &UnitName, reason: String) -> Failure {
+    let message = format!("{unit} can't run from the venv: {reason}");
+    let report = UnitReport {
+        unit: unit.clone(),
+        result: reason,
+    };
+    Failure {
+        units: vec![report],
+        ..Failure::new(Code::UNIT_SKIPPED, message)
     }
 }
 

@@ -1,13 +1,10 @@
-//! The runtime target that starts a set of units, and what the generator says of units.
+//! The runtime target that starts or stops a set of units.
 
 use std::fs;
 use std::path::PathBuf;
 
-use serde_json::Value;
-use venvd_app::{AppName, Layout, UnitName};
+use venvd_app::Layout;
 use venvd_fs::atomic;
-
-const REPORT: &str = "venvd-report.json";
 
 /// A target in `/run` that starts or stops a set of units in one transaction, gone when dropped.
 ///
@@ -55,21 +52,6 @@ impl Drop for RuntimeTarget {
     }
 }
 
-/// Returns why the generator left a unit as it was, unless an administrator told it to.
-///
-/// The report is for people first, so whatever is not as expected in it counts as nothing said.
-pub(super) fn skipped(layout: &Layout, app: &AppName, unit: &UnitName) -> Option<String> {
-    let text = fs::read(layout.generated().join(REPORT)).ok()?;
-    let report: Value = serde_json::from_slice(&text).ok()?;
-    let units = report.get("apps")?.get(app.as_str())?.get("units")?;
-    let state = units
-        .get(unit.as_str())
-        .or_else(|| units.get(unit.template()?.as_str()))?;
-    let reason = state.get("reason")?.as_str()?;
-    // A drop-in of ours that is masked by name is the administrator's way to keep a unit out.
-    (!reason.starts_with("switched off")).then(|| reason.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,32 +77,5 @@ mod tests {
         );
         drop(target);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn reads_what_the_generator_skipped() {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(Root::at(directory.path()));
-        let (app, unit): (AppName, UnitName) = ("nova".parse().unwrap(), "a.service".parse().unwrap());
-        assert_eq!(skipped(&layout, &app, &unit), None);
-        let report = r#"{"apps": {"nova": {"state": "in-force", "units": {
-            "a.service": {"state": "skipped", "reason": "no program"},
-            "b@.service": {"state": "skipped", "reason": "of the template"},
-            "c.service": {"state": "skipped", "reason": "switched off by /etc/x"},
-            "d.service": {"state": "exec"}}}}}"#;
-        atomic::write(&layout.generated().join(REPORT), report.as_bytes(), 0o644).unwrap();
-        for (unit, expected) in [
-            ("a.service", Some("no program")),
-            ("b@1.service", Some("of the template")),
-            ("c.service", None),
-            ("d.service", None),
-            ("e.service", None),
-        ] {
-            assert_eq!(
-                skipped(&layout, &app, &unit.parse().unwrap()).as_deref(),
-                expected,
-                "{unit}"
-            );
-        }
     }
 }

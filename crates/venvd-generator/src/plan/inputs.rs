@@ -111,6 +111,25 @@ impl Inputs {
         }
     }
 
+    /// Puts venvs in force of which nothing but this is known yet.
+    pub fn put_in_force(&mut self, layout: &Layout, records: Vec<Record>) {
+        for record in records {
+            let name = record.venv.app().clone();
+            let venv = VenvPath::find(layout, &record.venv);
+            let venv = venv.unwrap_or_else(|| VenvPath::local(layout, record.venv.clone()));
+            let in_force = in_force::InForce {
+                venv: Some(venv),
+                record: Some(record),
+                why: Why::Committed,
+            };
+            let state = State {
+                in_force: Ok(in_force),
+                pending: false,
+            };
+            self.states.insert(name, state);
+        }
+    }
+
     /// Returns the apps whose units are to be changed.
     #[must_use]
     pub fn in_force(&self) -> Vec<InForce<'_>> {
