@@ -59,7 +59,7 @@ impl<U: Units> Driver<U> {
                 }
                 // The timer was early by less than it can tell.
                 tokio::time::sleep(Duration::from_millis(1)).await;
-                event = Event::Tick;
+                event = Event::Tick(Vec::new());
                 continue;
             };
             event = match (written, objection.take()) {
@@ -80,18 +80,29 @@ impl<U: Units> Driver<U> {
 
     async fn perform_in_time(&self, transaction: &mut Transaction, effect: Effect, begun: Instant) -> Event {
         let deadline = transaction.state.deadline();
-        let performed = self.perform(transaction, effect);
+        let performed = self.perform_through_absence(transaction, effect);
         let result = match deadline {
             None => performed.await,
             Some(deadline) => match tokio::time::timeout_at(begun + deadline, performed).await {
                 Ok(result) => result,
                 Err(_) => {
                     self.units.end_commands(transaction.id).await;
-                    return Event::Tick;
+                    return Event::Tick(self.units.not_up(transaction).await);
                 }
             },
         };
         result.unwrap_or_else(Event::Failed)
+    }
+
+    /// Performs an effect, and once more where it failed because systemd was away: each can be done twice, but hooks.
+    async fn perform_through_absence(&self, transaction: &mut Transaction, effect: Effect) -> Result<Event, Failure> {
+        let before = self.units.generation();
+        match self.perform(transaction, effect).await {
+            Err(_) if self.units.is_another_since(before).await && !matches!(effect, Effect::RunHook(..)) => {
+                self.perform(transaction, effect).await
+            }
+            result => result,
+        }
     }
 
     async fn perform(&self, transaction: &mut Transaction, effect: Effect) -> Result<Event, Failure> {

@@ -273,8 +273,8 @@ pub enum Event {
     Captured(Captured),
     /// The effect failed.
     Failed(Failure),
-    /// Time went by.
-    Tick,
+    /// Time went by; and how those units are that are not up.
+    Tick(Vec<UnitReport>),
     /// venvd was away while the effect was going on.
     Interrupted,
     /// The machine was away: nothing of the app runs, and its units wait for us.
@@ -306,8 +306,8 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
             State { one_way: true, ..state }.forward(case, Some(effect), now)
         }
         (Phase::Forward(effect), Event::Failed(failure)) => state.fail_forward(case, (effect, failure), now),
-        (Phase::Forward(effect), Event::Tick) if state.is_late(now) => {
-            let failure = too_late(case, effect);
+        (Phase::Forward(effect), Event::Tick(units)) if state.is_late(now) => {
+            let failure = too_late(case, effect, units);
             state.fail_forward(case, (effect, failure), now)
         }
         (Phase::Forward(effect), Event::Interrupted | Event::Booted) if is_closing(effect) => (state, Some(effect)),
@@ -327,8 +327,8 @@ pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, O
             state.back(case, Some(effect), now)
         }
         (Phase::Back(effect), Event::Failed(failure)) => state.fail_back(case, (effect, failure), now),
-        (Phase::Back(effect), Event::Tick) if state.is_late(now) => {
-            let failure = too_late(case, effect);
+        (Phase::Back(effect), Event::Tick(units)) if state.is_late(now) => {
+            let failure = too_late(case, effect, units);
             state.fail_back(case, (effect, failure), now)
         }
         (Phase::Back(_), Event::Interrupted) => state.back(case, None, now),
@@ -556,19 +556,25 @@ fn interrupted() -> Failure {
     )
 }
 
-fn too_late(case: &Case, effect: Effect) -> Failure {
+fn too_late(case: &Case, effect: Effect, units: Vec<UnitReport>) -> Failure {
+    let each: Vec<String> = units
+        .iter()
+        .map(|report| format!(" ({}: {})", report.unit, report.result))
+        .collect();
     let what = match effect {
         Effect::RunHook(..) => "a hook did not end",
         Effect::CheckHealth => "the health commands did not end",
         _ => "the units were not healthy",
     };
-    Failure::new(
-        Code::TIMEOUT,
-        format!(
-            "{what} within {:?}; the limit is `timeout` under [health] of the definition",
-            case.timeout
-        ),
-    )
+    let message = format!(
+        "{what} within {:?}{}; the limit is `timeout` under [health] of the definition",
+        case.timeout,
+        each.concat()
+    );
+    Failure {
+        units,
+        ..Failure::new(Code::TIMEOUT, message)
+    }
 }
 
 #[cfg(test)]

@@ -180,6 +180,18 @@ impl Units for AtBoot {
         Ok(Vec::new())
     }
 
+    async fn not_up(&self, _: &Transaction) -> Vec<UnitReport> {
+        Vec::new()
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    async fn is_another_since(&self, _: u64) -> bool {
+        false
+    }
+
     async fn is_enabled(&self, _: &Part, _: &UnitName) -> Result<bool, Failure> {
         Ok(true)
     }

@@ -272,6 +272,18 @@ impl Units for Simulated {
         Ok(vec![UnitReport { unit, result }])
     }
 
+    async fn not_up(&self, _: &Transaction) -> Vec<UnitReport> {
+        Vec::new()
+    }
+
+    fn generation(&self) -> u64 {
+        0
+    }
+
+    async fn is_another_since(&self, _: u64) -> bool {
+        false
+    }
+
     async fn is_enabled(&self, _: &Part, unit: &UnitName) -> Result<bool, Failure> {
         Ok(*unit == self.unit())
     }

@@ -33,6 +33,16 @@ pub(crate) trait Units {
     /// Waits until the captured units were up, unchanged, for the settle window.
     async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure>;
 
+    /// Returns how those of the captured units are that are not up.
+    async fn not_up(&self, transaction: &Transaction) -> Vec<UnitReport>;
+
+    /// Returns what tells systemd as it is now from what it becomes when it executes itself anew.
+    fn generation(&self) -> u64;
+
+    /// Returns whether it has executed itself anew since then, or begins to; then it is back when this returns. Where it is
+    /// the way to it that is gone, this never returns: nothing more can be said of units, also not that they failed.
+    async fn is_another_since(&self, generation: u64) -> bool;
+
     /// Returns whether a unit is enabled on this host, or ran when the transaction began.
     async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure>;
 

@@ -1,7 +1,7 @@
 //! The lists of effects: the way forward of a transaction, and the ways back.
 
 use venvd_app::definition::HookStage;
-use venvd_bus::Kind;
+use venvd_bus::{Code, Kind};
 
 use super::{Admit, Captured, Case, Effect, OldRights, Rollback, Side, State};
 
@@ -107,13 +107,20 @@ impl State {
         let reached = self.reached(case);
         let has = |wanted: Effect| reached.contains(&wanted);
         if self.stays(case) {
-            // What was stopped to be started, and not tried yet, must not stay down.
-            let start = has(Effect::StopUnits) && !has(Effect::StartUnits);
+            // What was stopped to be started, and not tried yet as far as is known, must not stay down.
+            let was_tried = has(Effect::StartUnits) && !self.is_interrupted_in(Effect::StartUnits);
+            let start = has(Effect::StopUnits) && !was_tried;
             let end = [Effect::WritePolicies(case.admits_at_the_end()), Effect::ClearPending];
             return end.into_iter().chain(start.then_some(Effect::StartUnits)).collect();
         }
-        let restart = self.captured != Captured::Nothing && reached.iter().any(|effect| touches_units(*effect));
+        // From the reload on, a unit that crashes starts in the new venv.
+        let touched = |effect: &Effect| touches_units(*effect) || *effect == Effect::Reload;
+        let restart = self.captured != Captured::Nothing && reached.iter().any(touched);
         let moved = has(Effect::SetCommitted(Side::New)) || has(Effect::SetSwitch(Side::New));
+        let policies = reached.iter().any(|effect| matches!(effect, Effect::WritePolicies(_)));
+        // A unit that crashes meanwhile starts in what systemd has read last, so what is a venv has its rights until the
+        // reload: the one that goes, and that which comes back of `disable`.
+        let early = case.kind == Kind::Disable || !moved;
         // What `disable` has reloaded knows no target, so there the old units must be back before it can stop anything.
         let stop_first = case.kind != Kind::Disable;
         let wanted = [
@@ -121,12 +128,10 @@ impl State {
             (has(Effect::SetCommitted(Side::New)), Effect::SetCommitted(Side::Old)),
             (has(Effect::SetSwitch(Side::New)), Effect::SetSwitch(Side::Old)),
             (case.kind != Kind::Disable, Effect::SetActive(Side::Old)),
-            (
-                reached.iter().any(|effect| matches!(effect, Effect::WritePolicies(_))),
-                Effect::WritePolicies(Admit::InForce),
-            ),
+            (policies && early, Effect::WritePolicies(Admit::InForce)),
             (has(Effect::MarkPending), Effect::ClearPending),
             (moved && has(Effect::MarkPending), Effect::Reload),
+            (policies && !early, Effect::WritePolicies(Admit::InForce)),
             (restart && !stop_first, Effect::StopUnits),
             (restart, Effect::StartUnits),
             (restart, Effect::Settle(Side::Old)),
@@ -135,6 +140,11 @@ impl State {
             .into_iter()
             .filter_map(|(wanted, effect)| wanted.then_some(effect))
             .collect()
+    }
+
+    fn is_interrupted_in(&self, effect: Effect) -> bool {
+        let failure = self.failure.as_ref();
+        self.failed_at == Some(effect) && failure.is_some_and(|failure| failure.code.as_str() == Code::INTERRUPTED)
     }
 
     /// Whether what was asked for stays, as far as it got.

@@ -192,6 +192,15 @@ macro_rules! units {
             async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {
                 panic!()
             }
+            async fn not_up(&self, _: &Transaction) -> Vec<UnitReport> {
+                panic!()
+            }
+            fn generation(&self) -> u64 {
+                0
+            }
+            async fn is_another_since(&self, _: u64) -> bool {
+                false
+            }
             async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure> {
                 AtBoot(Scope::System).is_enabled(part, unit).await
             }

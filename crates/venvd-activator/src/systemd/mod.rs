@@ -8,6 +8,7 @@ mod commands;
 mod hold;
 mod jobs;
 mod members;
+mod presence;
 mod preview;
 mod proxies;
 mod settle;
@@ -24,6 +25,7 @@ use zbus::Connection;
 
 use self::changes::Changes;
 use self::jobs::{Ended, Jobs, Lost};
+use self::presence::Presence;
 use self::preview::Report;
 use self::proxies::ManagerProxy;
 use self::settle::{Expected, Observation, Verdict, Window, hint};
@@ -47,6 +49,7 @@ pub(crate) struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
     jobs: Jobs,
+    presence: Presence,
     layout: Layout,
     numbers: AtomicU32,
 }
@@ -58,11 +61,13 @@ impl Systemd {
     /// When it does not answer.
     pub(crate) async fn new(connection: &Connection, layout: &Layout) -> zbus::Result<Self> {
         let manager = ManagerProxy::new(connection).await?;
+        let presence = Presence::follow(connection, &manager).await?;
         let jobs = Jobs::listen(&manager).await?;
         Ok(Self {
             connection: connection.clone(),
             manager,
             jobs,
+            presence,
             layout: layout.clone(),
             numbers: AtomicU32::new(0),
         })
@@ -345,6 +350,28 @@ impl Units for Systemd {
                 Verdict::Unhealthy(failure) => return Err(failure),
             }
         }
+    }
+
+    async fn not_up(&self, transaction: &Transaction) -> Vec<UnitReport> {
+        let mut reports = Vec::new();
+        for captured in transaction.captured() {
+            let result = match self.observe(&captured.unit).await {
+                Ok(seen) if seen.active == "active" => continue,
+                Ok(seen) => seen.describe(),
+                Err(error) => format!("its state is unknown: {error}"),
+            };
+            let unit = captured.unit.clone();
+            reports.push(UnitReport { unit, result });
+        }
+        reports
+    }
+
+    fn generation(&self) -> u64 {
+        self.presence.generation()
+    }
+
+    async fn is_another_since(&self, generation: u64) -> bool {
+        self.presence.is_another_since(generation).await
     }
 
     async fn is_enabled(&self, part: &Part, unit: &UnitName) -> Result<bool, Failure> {

@@ -124,9 +124,11 @@ fn where_no_unit_changes_no_hook_runs() {
 
 #[test]
 fn a_command_that_fails_leads_back_from_where_it_is() {
-    let quiet = [SetActive(Side::Old), WritePolicies(Admit::InForce), ClearPending];
+    let policies = WritePolicies(Admit::InForce);
+    let quiet = [SetActive(Side::Old), policies, ClearPending];
     let started = [StartUnits, Settle(Side::Old)];
-    let whole = [&[StopUnits, SetCommitted(Side::Old)][..], &quiet, &[Reload], &started].concat();
+    let links = [StopUnits, SetCommitted(Side::Old), SetActive(Side::Old)];
+    let whole = [&links[..], &[ClearPending, Reload, policies], &started].concat();
     for (broken, expected) in [
         (RunHook(BeforeStop, 0), quiet.to_vec()),
         (RunHook(BeforeStop, 1), quiet.to_vec()),
