@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use venvd_bus::{Code, Kind};
+use venvd_app::AppName;
+use venvd_bus::{Code, Kind, Outcome};
 use venvd_fs::report;
 
 use crate::exposed;
 use crate::host::Host;
 use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
 use crate::transaction::{Journal, Part, Transaction, now};
-use crate::units::{Units, summary};
+use crate::units::{LeftDown, Units, summary};
 
 /// Drives transactions to their end.
 #[derive(Debug)]
@@ -159,7 +160,10 @@ impl<U: Units> Driver<U> {
         let kind = transaction.case.kind;
         for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
             let (app, _) = self.host.app_in_force(&part.app)?;
-            part.captured = self.units.capture(&app).await?;
+            part.captured = self
+                .units
+                .capture(&app, &self.left_down(&transaction.boot, &part.app))
+                .await?;
         }
         if kind != Kind::Disable {
             let venvs = transaction.changing().filter_map(|part| part.to.as_ref());
@@ -168,6 +172,19 @@ impl<U: Units> Driver<U> {
         }
         transaction.outside = self.units.outside(transaction).await?;
         Ok(Event::Captured(summary(transaction)))
+    }
+
+    /// Returns what the last activation of an app left down, if it failed and this is still the boot it was in.
+    fn left_down(&self, boot: &str, app: &AppName) -> LeftDown {
+        let last = self.journal.last_ended(app).unwrap_or_else(|error| {
+            tracing::warn!("{app}: what was left down is not known: {}", report(&error));
+            None
+        });
+        let failed = last.filter(|last| last.boot == boot && last.state.outcome() == Some(Outcome::Failed));
+        failed.map_or_else(LeftDown::default, |failed| LeftDown {
+            units: failed.captured().map(|captured| captured.unit.clone()).collect(),
+            since: failed.ended.unwrap_or_default(),
+        })
     }
 
     /// Does what takes long, or runs programs (python, visudo), beside the event loop.

@@ -20,7 +20,7 @@ use crate::host::Host;
 use crate::log;
 use crate::machine::{Event, Failure, Side};
 use crate::transaction::{CapturedUnit, Journal, Part, Transaction, boot_id};
-use crate::units::Units;
+use crate::units::{LeftDown, Units};
 
 /// Puts back all that an earlier boot left open.
 ///
@@ -152,7 +152,7 @@ impl Units for AtBoot {
         ))
     }
 
-    async fn capture(&self, _: &App) -> Result<Vec<CapturedUnit>, Failure> {
+    async fn capture(&self, _: &App, _: &LeftDown) -> Result<Vec<CapturedUnit>, Failure> {
         Ok(Vec::new())
     }
 

@@ -19,7 +19,7 @@ use crate::driver::Driver;
 use crate::host::Host;
 use crate::machine::{Failure, Side};
 use crate::transaction::{CapturedUnit, Journal, Part, Transaction};
-use crate::units::Units;
+use crate::units::{LeftDown, Units};
 
 pub(crate) const PROGRAM: &str = "nova-api";
 pub(crate) const DEFINITION: &str = "enabled = true\n\
@@ -218,7 +218,7 @@ impl Units for Simulated {
         Ok(())
     }
 
-    async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure> {
+    async fn capture(&self, app: &App, _: &LeftDown) -> Result<Vec<CapturedUnit>, Failure> {
         self.call("capture").await;
         let unit = app.units.keys().next().unwrap().clone();
         let captured = self.runs.borrow().as_ref().map(|runs| CapturedUnit {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use venvd_app::{Layout, UnitName};
+use venvd_app::{AppName, Layout, UnitName};
 use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
@@ -265,6 +265,21 @@ impl Journal {
         Ok((open, broken))
     }
 
+    /// Returns the newest transaction of an app that has ended.
+    ///
+    /// # Errors
+    /// When the directory can't be listed, or what may be that one can't be read.
+    pub fn last_ended(&self, app: &AppName) -> Result<Option<Transaction>, JournalError> {
+        for id in self.ids()?.into_iter().rev() {
+            let found = self.load(id)?;
+            let is_of = |found: &Transaction| found.ended.is_some() && found.parts.iter().any(|part| part.app == *app);
+            if found.as_ref().is_some_and(is_of) {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
     /// Returns a number that no transaction had yet, as far as they are kept.
     ///
     /// # Errors
@@ -420,6 +435,17 @@ pub(crate) mod tests {
         assert_eq!(open.iter().map(|open| open.id).collect::<Vec<_>>(), [2, 10]);
         assert!(broken[0].to_string().contains("11.json"), "{broken:?}");
         assert_eq!(journal.next_id().unwrap(), 12, "also an unreadable one has its number");
+    }
+
+    #[test]
+    fn the_last_one_of_an_app() {
+        let (_directory, journal) = journal();
+        let last = |app: &str| journal.last_ended(&app.parse().unwrap()).unwrap().map(|last| last.id);
+        assert_eq!(last("nova"), None);
+        for (id, ended) in [(1, Some(5)), (2, Some(6)), (3, None)] {
+            journal.save(&Transaction { ended, ..example(id) }).unwrap();
+        }
+        assert_eq!((last("nova"), last("glance")), (Some(2), None));
     }
 
     #[test]

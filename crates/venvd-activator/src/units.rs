@@ -1,5 +1,7 @@
 //! What a transaction does with units, whoever does it: systemd over D-Bus, or almost nobody at boot.
 
+use std::collections::BTreeSet;
+
 use venvd_app::{App, Record, UnitName};
 use venvd_bus::{Check, UnitReport};
 
@@ -7,13 +9,22 @@ use crate::commands::Run;
 use crate::machine::{Captured, Failure, Side};
 use crate::transaction::{CapturedUnit, Part, Transaction};
 
+/// What an activation that failed on its way back may have left down. It is still wanted, unless somebody has started and
+/// stopped it since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LeftDown {
+    pub(crate) units: BTreeSet<UnitName>,
+    /// When that was over, in seconds since 1970.
+    pub(crate) since: u64,
+}
+
 /// Stops, starts and watches the units of an app.
 pub(crate) trait Units {
     /// Lets systemd read its units anew.
     async fn reload(&self) -> Result<(), Failure>;
 
-    /// Returns the units of an app that run, or were meant to.
-    async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure>;
+    /// Returns the units of an app that run, or were meant to, those among them that were left down.
+    async fn capture(&self, app: &App, left: &LeftDown) -> Result<Vec<CapturedUnit>, Failure>;
 
     /// Returns the units that run, are of none of the apps, and go down with their units.
     async fn outside(&self, transaction: &Transaction) -> Result<Vec<UnitName>, Failure>;

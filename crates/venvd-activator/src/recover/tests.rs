@@ -171,7 +171,7 @@ macro_rules! units {
                 let $this = self;
                 $reload
             }
-            async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure> {
+            async fn capture(&self, app: &App, _: &LeftDown) -> Result<Vec<CapturedUnit>, Failure> {
                 panic!("{}", app.name)
             }
             async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {

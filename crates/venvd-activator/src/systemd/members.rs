@@ -11,6 +11,7 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 use super::proxies::ManagerProxy;
 use super::settle::Observation;
 use crate::transaction::CapturedUnit;
+use crate::units::LeftDown;
 
 pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
@@ -143,7 +144,7 @@ fn is_vital(unit: &UnitName) -> bool {
 pub(super) async fn capture(
     connection: &Connection,
     manager: &ManagerProxy<'static>,
-    app: &App,
+    (app, left): (&App, &LeftDown),
 ) -> zbus::Result<Vec<CapturedUnit>> {
     let mut captured = BTreeMap::new();
     for (declared, unit) in &app.units {
@@ -158,9 +159,11 @@ pub(super) async fn capture(
             if unit.restart.is_none() && service_type == "oneshot" {
                 continue;
             }
-            let Some(running) = is_wanted(connection, &mut properties).await? else {
+            if properties.take::<String>("LoadState") != "loaded" {
                 continue;
-            };
+            }
+            let down_since: u64 = properties.take("InactiveEnterTimestamp");
+            let wanted = is_wanted(connection, &mut properties).await?;
             // An alias leads to another name; one that isn't a unit's can't be ours.
             let Ok(unit) = properties.take::<String>("Id").parse::<UnitName>() else {
                 continue;
@@ -169,6 +172,10 @@ pub(super) async fn capture(
                 tracing::warn!("{unit} is left alone: without it no activation could go on");
                 continue;
             }
+            let was_left = left.units.contains(&unit) && down_since / 1_000_000 <= left.since;
+            let Some(running) = wanted.or(was_left.then_some(false)) else {
+                continue;
+            };
             let invocation = hex(&properties.take::<Vec<u8>>("InvocationID"));
             let entry = CapturedUnit {
                 unit: unit.clone(),
@@ -195,9 +202,6 @@ pub(super) async fn instances(manager: &ManagerProxy<'static>, unit: &UnitName) 
 /// Returns whether the unit runs (`Some(true)`), should (`Some(false)`: it failed, or its start is under way), or
 /// neither.
 async fn is_wanted(connection: &Connection, unit: &mut Properties) -> zbus::Result<Option<bool>> {
-    if unit.take::<String>("LoadState") != "loaded" {
-        return Ok(None);
-    }
     let active: String = unit.take("ActiveState");
     let sub: String = unit.take("SubState");
     Ok(match active.as_str() {

@@ -34,7 +34,7 @@ use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
 use crate::transaction::{CapturedUnit, Part, Transaction};
-use crate::units::Units;
+use crate::units::{LeftDown, Units};
 
 /// Reloading runs all generators and reads all units; NixOS found 25 s too short for large hosts.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
@@ -235,8 +235,8 @@ impl Units for Systemd {
             .map_err(|error| unanswered("reload its units", &error))
     }
 
-    async fn capture(&self, app: &App) -> Result<Vec<CapturedUnit>, Failure> {
-        members::capture(&self.connection, &self.manager, app)
+    async fn capture(&self, app: &App, left: &LeftDown) -> Result<Vec<CapturedUnit>, Failure> {
+        members::capture(&self.connection, &self.manager, (app, left))
             .await
             .map_err(|error| unanswered(&format!("list the units of {}", app.name), &error))
     }
