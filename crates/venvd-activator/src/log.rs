@@ -1,10 +1,49 @@
 //! What goes to the journal.
 
+use tracing::Level;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use venvd_bus::{AppChange, JobReport, Kind, Outcome};
+use venvd_app::VenvName;
+use venvd_bus::{AppChange, Check, JobReport, Kind, Outcome, UnitReport};
 
 use crate::commands::Run;
+use crate::transaction::Transaction;
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $id:literal)+) => {
+        /// What a record is about, as its `MESSAGE_ID`; `units/venvd.catalog` explains each.
+        pub(crate) mod event {
+            $($(#[$doc])* pub(crate) const $name: &str = $id;)+
+
+            #[cfg(test)]
+            pub(super) const ALL: &[&str] = &[$($name),+];
+        }
+    };
+}
+
+// Never changed: whoever looks for one has it in a script. New ones by `systemd-id128 new`.
+events! {
+    /// A job was begun.
+    BEGUN = "95ac18225d5342c6b34dad8acc0f3da6"
+    /// What was asked for is so, and healthy.
+    DONE = "1a3a6c88024d467493a538c3eadbd659"
+    /// Nothing was changed.
+    REFUSED = "bb3fe34f9d3c4cab917d773a1b4ef354"
+    /// It failed, and all is as before.
+    ROLLED_BACK = "60c19f90952e4b239c95a9ed1b2d213f"
+    /// It failed, and somebody has to look.
+    FAILED = "43515c59c6964e55b6babf885b45c5de"
+    /// How it ended, for one unit.
+    UNIT = "92f9e14c2a07427ab7c93bb71fb2b0c1"
+    /// A job of an earlier venvd is taken up.
+    RESUMED = "eba744a3b4c847299d58f462bbf6aa63"
+    /// A job is left open, because the machine goes down.
+    LET_GO = "95697992319940aea01410207524c72a"
+    /// A hook or a health command did not end well.
+    COMMAND_FAILED = "eb868c4087de474eb9f6d6f086fd01cd"
+    /// The rights of a venv have ended that is in force no more.
+    RIGHTS_ENDED = "9a2ba6c36e914fdeade2787e742efdc4"
+}
 
 /// Sends events to the journal, or to stderr where there is none.
 pub(crate) fn init() {
@@ -36,22 +75,123 @@ pub(crate) fn said(transaction: u32, run: &Run<'_>, line: &str) {
     );
 }
 
-/// Writes on how a job ended: one record for each of its apps.
-pub(crate) fn result(report: &JobReport) {
+/// Writes that a command did not end well, if so.
+pub(crate) fn command_ended(transaction: u32, run: &Run<'_>, check: &Check) {
+    if !check.has_failed() {
+        return;
+    }
+    let tag = run.part.to.as_ref().map_or("", |venv| venv.name().tag().as_str());
+    tracing::error!(
+        message_id = event::COMMAND_FAILED,
+        venvd_app = %run.part.app,
+        venvd_tag = tag,
+        venvd_job = transaction,
+        venvd_hook = check.stage.as_str(),
+        "`{}` ({}) did not end well: {}",
+        check.command,
+        check.stage,
+        check.result
+    );
+}
+
+/// Writes that a job was begun: one record for each of its apps, as in all that follow.
+pub(crate) fn begun(report: &JobReport) {
     for change in &report.apps {
-        result_of(report, change);
+        let text = format!("{} begins (asked for by: {})", what(report.kind, change), report.cause);
+        write((report, change), (Level::INFO, event::BEGUN), (&text, None));
     }
 }
 
-fn result_of(report: &JobReport, change: &AppChange) {
-    let text = sentence(report, change);
+/// Writes that a job of an earlier venvd is taken up.
+pub(crate) fn resumed(transaction: &Transaction) {
+    let way = if transaction.state.goes_on() {
+        "it goes on"
+    } else {
+        "what ran before comes back"
+    };
+    let report = transaction.report();
+    for change in &report.apps {
+        let text = format!(
+            "{} (job {}) was interrupted: {way}",
+            what(report.kind, change),
+            report.id
+        );
+        write((&report, change), (Level::WARN, event::RESUMED), (&text, None));
+    }
+}
+
+/// Writes that a job is left open because the machine goes down.
+pub(crate) fn let_go(transaction: &Transaction) {
+    let report = transaction.report();
+    for change in &report.apps {
+        let text = format!(
+            "{} (job {}) is left as it is, since the machine goes down; the next boot decides",
+            what(report.kind, change),
+            report.id
+        );
+        write((&report, change), (Level::WARN, event::LET_GO), (&text, None));
+    }
+}
+
+/// Writes how a job ended.
+pub(crate) fn result(report: &JobReport) {
+    let kind = match report.result {
+        Some(Outcome::Done) => (Level::INFO, event::DONE),
+        Some(Outcome::Refused) => (Level::WARN, event::REFUSED),
+        Some(Outcome::RolledBack) => (Level::ERROR, event::ROLLED_BACK),
+        _ => (Level::ERROR, event::FAILED),
+    };
+    for change in &report.apps {
+        let mut text = outcome(report, change);
+        if let Some(message) = &report.message {
+            text.push_str(": ");
+            text.push_str(message);
+        }
+        write((report, change), kind, (&text, None));
+    }
+}
+
+/// By what the journal knows which unit a record is about: systemd.journal-fields(7), "Fields to log on behalf of a
+/// different program".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Object<'a> {
+    /// Its main process; journald adds whose that is.
+    Process(u32),
+    /// One that has no process now.
+    Unit(&'a str),
+    /// The same in a user's manager.
+    UserUnit(&'a str),
+}
+
+/// Writes how a job ended for one unit of an app, where `journalctl -u` finds it.
+pub(crate) fn unit((report, change): (&JobReport, &AppChange), (unit, object): (&UnitReport, Object<'_>)) {
+    let text = format!("{} ({}): {}", unit.unit, unit.result, outcome(report, change));
+    let level = match report.result {
+        Some(Outcome::Done) => Level::INFO,
+        _ => Level::ERROR,
+    };
+    write((report, change), (level, event::UNIT), (&text, Some(object)));
+}
+
+fn write(
+    (report, change): (&JobReport, &AppChange),
+    (level, id): (Level, &str),
+    (text, object): (&str, Option<Object<'_>>),
+) {
     let tag = change.to.as_ref().map_or("", |tag| tag.as_str());
     let previous = change.from.as_ref().map_or("", |tag| tag.as_str());
     let result = report.result.map_or("", Outcome::as_str);
     let caller = report.caller_uid.map(|uid| uid.to_string()).unwrap_or_default();
+    let (process, unit, user_unit) = match object {
+        Some(Object::Process(process)) => (Some(process), None, None),
+        Some(Object::Unit(unit)) => (None, Some(unit), None),
+        Some(Object::UserUnit(unit)) => (None, None, Some(unit)),
+        None => (None, None, None),
+    };
     macro_rules! record {
         ($level:ident) => {
             tracing::$level!(
+                message_id = id,
                 venvd_app = %change.app,
                 venvd_tag = tag,
                 venvd_previous = previous,
@@ -59,80 +199,57 @@ fn result_of(report: &JobReport, change: &AppChange) {
                 venvd_result = result,
                 venvd_cause = report.cause.as_str(),
                 venvd_caller_uid = caller,
+                object_pid = process,
+                object_systemd_unit = unit,
+                object_systemd_user_unit = user_unit,
                 "{text}"
             )
         };
     }
-    match report.result {
-        Some(Outcome::Done) => record!(info),
-        Some(Outcome::Refused) => record!(warn),
-        _ => record!(error),
+    // The level is a part of what the macro makes.
+    match level {
+        Level::ERROR => record!(error),
+        Level::WARN => record!(warn),
+        _ => record!(info),
     }
 }
 
-/// Returns what an operator reads.
-fn sentence(report: &JobReport, change: &AppChange) -> String {
+/// Writes that the rights of a venv have ended that is in force no more.
+pub(crate) fn rights_ended(venv: &VenvName, why: &str) {
+    tracing::info!(
+        message_id = event::RIGHTS_ENDED,
+        venvd_app = %venv.app(),
+        venvd_tag = %venv.tag(),
+        "{}: the rights of {venv} end: {why}",
+        venv.app()
+    );
+}
+
+/// Returns what was asked for.
+fn what(kind: Kind, change: &AppChange) -> String {
     let app = &change.app;
-    let (to, from) = (change.after(), change.before());
-    let what = match report.kind {
+    match kind {
         Kind::Activate if change.to.is_none() => format!("the activation that was asked for {app}"),
-        Kind::Activate => format!("activating {to}"),
+        Kind::Activate => format!("activating {}", change.after()),
         Kind::Enable => format!("enabling {app}"),
         Kind::Disable => format!("disabling {app}"),
-    };
-    let mut text = match (report.result, report.kind) {
+    }
+}
+
+/// Returns what came of it.
+fn outcome(report: &JobReport, change: &AppChange) -> String {
+    let app = &change.app;
+    let (to, from) = (change.after(), change.before());
+    let what = what(report.kind, change);
+    match (report.result, report.kind) {
         (Some(Outcome::Done), Kind::Activate) => format!("{to} is in force (before: {from})"),
         (Some(Outcome::Done), Kind::Enable) => format!("{app} is enabled, with {to}"),
         (Some(Outcome::Done), Kind::Disable) => format!("{app} is disabled, its units are the distribution's"),
         (Some(Outcome::Refused), _) => format!("{what} is refused, nothing was changed"),
         (Some(Outcome::RolledBack), _) => format!("{what} failed, and all is as before ({from})"),
         _ => format!("{what} failed and needs you (before: {from})"),
-    };
-    if let Some(message) = &report.message {
-        text.push_str(": ");
-        text.push_str(message);
     }
-    text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transaction::tests::example;
-    use venvd_bus::Stage;
-
-    #[test]
-    fn sentences() {
-        let with = |kind, result, message: Option<&str>| JobReport {
-            kind,
-            result: Some(result),
-            message: message.map(str::to_owned),
-            state: Stage::Ended,
-            ..example(1).report()
-        };
-        for (report, expected) in [
-            (
-                with(Kind::Activate, Outcome::Done, None),
-                "nova:2 is in force (before: nova:1)",
-            ),
-            (
-                with(Kind::Activate, Outcome::Refused, Some("no such venv")),
-                "activating nova:2 is refused, nothing was changed: no such venv",
-            ),
-            (
-                with(Kind::Activate, Outcome::RolledBack, Some("x")),
-                "activating nova:2 failed, and all is as before (nova:1): x",
-            ),
-            (
-                with(Kind::Disable, Outcome::Done, None),
-                "nova is disabled, its units are the distribution's",
-            ),
-            (
-                with(Kind::Enable, Outcome::Failed, None),
-                "enabling nova failed and needs you (before: nova:1)",
-            ),
-        ] {
-            assert_eq!(sentence(&report, &report.apps[0]), expected);
-        }
-    }
-}
+mod tests;
