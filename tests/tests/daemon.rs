@@ -180,6 +180,12 @@ fn writes_records(demo: &Demo) {
         "demo.service (done): demo:b is in force (before: demo:a)"
     );
 
+    let history = machine.ok("venvctl log demo -n 2");
+    let (_, last) = history
+        .split_once("demo  a → b  dbus (root)")
+        .unwrap_or_else(|| panic!("{history}"));
+    assert!(last.ends_with(" s  done"), "{history}");
+
     // One that runs no process is found, too.
     machine.ok("venvctl activate demo:a");
     drop_in(machine, UNIT, Some(FAILS));
@@ -197,6 +203,12 @@ fn writes_records(demo: &Demo) {
     );
     let explained = machine.journalctl(&["-x", "-u", UNIT, OF_A_UNIT, &job]);
     assert!(explained.contains("It ended as: failed."), "{explained}");
+    let history: Value = serde_json::from_str(&machine.ok("venvctl log demo --json -n 1")).unwrap_or_default();
+    let last = &history["jobs"][0];
+    assert_eq!(
+        (&last["result"], &last["code"]),
+        (&Value::from("failed"), &Value::from("job-failed"))
+    );
     machine.ok("rm /etc/venvd/apps/demo.toml.d/60-stays.toml");
     drop_in(machine, UNIT, None);
     machine.ok("venvctl activate demo:a && rm -r /var/lib/venvd/known-bad");

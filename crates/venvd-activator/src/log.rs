@@ -4,46 +4,10 @@ use tracing::Level;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use venvd_app::VenvName;
-use venvd_bus::{AppChange, Check, JobReport, Kind, Outcome, UnitReport};
+use venvd_bus::{AppChange, Check, Code, JobReport, Kind, Outcome, UnitReport, event};
 
 use crate::commands::Run;
 use crate::transaction::Transaction;
-
-macro_rules! events {
-    ($($(#[$doc:meta])* $name:ident = $id:literal)+) => {
-        /// What a record is about, as its `MESSAGE_ID`; `units/venvd.catalog` explains each.
-        pub(crate) mod event {
-            $($(#[$doc])* pub(crate) const $name: &str = $id;)+
-
-            #[cfg(test)]
-            pub(super) const ALL: &[&str] = &[$($name),+];
-        }
-    };
-}
-
-// Never changed: whoever looks for one has it in a script. New ones by `systemd-id128 new`.
-events! {
-    /// A job was begun.
-    BEGUN = "95ac18225d5342c6b34dad8acc0f3da6"
-    /// What was asked for is so, and healthy.
-    DONE = "1a3a6c88024d467493a538c3eadbd659"
-    /// Nothing was changed.
-    REFUSED = "bb3fe34f9d3c4cab917d773a1b4ef354"
-    /// It failed, and all is as before.
-    ROLLED_BACK = "60c19f90952e4b239c95a9ed1b2d213f"
-    /// It failed, and somebody has to look.
-    FAILED = "43515c59c6964e55b6babf885b45c5de"
-    /// How it ended, for one unit.
-    UNIT = "92f9e14c2a07427ab7c93bb71fb2b0c1"
-    /// A job of an earlier venvd is taken up.
-    RESUMED = "eba744a3b4c847299d58f462bbf6aa63"
-    /// A job is left open, because the machine goes down.
-    LET_GO = "95697992319940aea01410207524c72a"
-    /// A hook or a health command did not end well.
-    COMMAND_FAILED = "eb868c4087de474eb9f6d6f086fd01cd"
-    /// The rights of a venv have ended that is in force no more.
-    RIGHTS_ENDED = "9a2ba6c36e914fdeade2787e742efdc4"
-}
 
 /// Sends events to the journal, or to stderr where there is none.
 pub(crate) fn init() {
@@ -182,6 +146,8 @@ fn write(
     let previous = change.from.as_ref().map_or("", |tag| tag.as_str());
     let result = report.result.map_or("", Outcome::as_str);
     let caller = report.caller_uid.map(|uid| uid.to_string()).unwrap_or_default();
+    // Only of one that has ended; the record is then all that there is to know of it, for `venvctl log`.
+    let ended = report.result.filter(|_| object.is_none());
     let (process, unit, user_unit) = match object {
         Some(Object::Process(process)) => (Some(process), None, None),
         Some(Object::Unit(unit)) => (None, Some(unit), None),
@@ -199,6 +165,10 @@ fn write(
                 venvd_result = result,
                 venvd_cause = report.cause.as_str(),
                 venvd_caller_uid = caller,
+                venvd_kind = report.kind.as_str(),
+                venvd_started = ended.map(|_| report.started),
+                venvd_code = ended.and(report.code.as_ref()).map(Code::as_str),
+                venvd_why = ended.and(report.message.as_deref()),
                 object_pid = process,
                 object_systemd_unit = unit,
                 object_systemd_user_unit = user_unit,
