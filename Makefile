@@ -98,6 +98,7 @@ install: ## below $(DESTDIR)$(PREFIX)
 	ln -sf ../system-generators/venvd-generator $(DESTDIR)$(PREFIX)/lib/systemd/user-generators/venvd-generator
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system $(SYSTEMD_UNITS)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/user $(USER_UNITS)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/lib/systemd/catalog units/venvd.catalog
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/services units/user/org.venvd1.service
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system.d $(DBUS_POLICY)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services $(DBUS_SERVICE)

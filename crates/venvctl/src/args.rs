@@ -216,6 +216,16 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
+    /// Show what became of activations: when, from which venv to which, who asked, and why they failed
+    ///
+    /// Of the host's journal, with the newest last. What else was said meanwhile: `journalctl VENVD_JOB=JOB`.
+    Log {
+        /// Only this app's
+        app: Option<AppName>,
+        /// How many
+        #[arg(short = 'n', long, value_name = "N", default_value_t = 20)]
+        lines: u32,
+    },
     /// Show what is asked for, in force and really running, what is wrong, and what to type next
     ///
     /// RUNS is read from the processes themselves, not from what units should have started. NEXT START is what the unit's

@@ -63,17 +63,7 @@ impl<U: Units, A: Announce> Actor<U, A> {
             Err(error) => return tracing::error!("open activations are not known: {}", report(&error)),
         };
         for mut transaction in open {
-            let way = if transaction.state.goes_on() {
-                "it goes on"
-            } else {
-                "what ran before comes back"
-            };
-            tracing::warn!(
-                venvd_job = transaction.id,
-                "activation {} of {} was interrupted: {way}",
-                transaction.id,
-                transaction.names()
-            );
+            log::resumed(&transaction);
             let lock = self.lock(transaction.parts.iter().map(|part| &part.app)).await;
             match lock {
                 Ok(_locks) => self.drive(&mut transaction, (Event::Interrupted, None)).await,
@@ -96,6 +86,9 @@ impl<U: Units, A: Announce> Actor<U, A> {
     }
 
     async fn drive(&self, transaction: &mut Transaction, first: (Event, Option<Failure>)) {
+        if first.0 == Event::Begin {
+            log::begun(&transaction.report());
+        }
         self.driver
             .drive(transaction, first, |transaction| self.desk.tell(transaction.report()))
             .await;

@@ -9,6 +9,7 @@ use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use venvd_app::{Layout, Scope};
 use venvd_bus::{BUS_NAME, Cause, MANAGER_PATH};
+use venvd_fs::report;
 use zbus::connection::Builder;
 
 use crate::actor::Actor;
@@ -16,18 +17,21 @@ use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::host::Host;
 use crate::leaving;
+use crate::log;
 use crate::policies;
 use crate::service::{Bus, Manager};
-use crate::systemd::{CALL_TIMEOUT, Systemd};
+use crate::shutdown::Shutdown;
+use crate::systemd::{CALL_TIMEOUT, Systemd, UnderUnits};
 use crate::transaction::Journal;
 use crate::watch::Watch;
+use crate::watchdog;
 
 /// Flips that come this soon after one that was acted upon are taken together, when they have come to an end.
 const QUIET: Duration = Duration::from_millis(200);
 /// Whoever never comes to an end is followed this often all the same.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// Runs until the bus goes away.
+/// Runs until the bus goes away, or somebody ends it.
 ///
 /// # Errors
 /// When something that it can't do without is missing. It is then started anew, and goes on where it was.
@@ -47,6 +51,9 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         .await
         .context("systemd does not answer on the bus")?;
     let mut lost = systemd.lost();
+    let (mut shutdown, inhibitor) = Shutdown::listen(&connection, layout.scope())
+        .await
+        .context("the bus does not say when the machine goes down")?;
     // Methods are served before the name is ours, else the call that started us would find nothing.
     connection
         .object_server()
@@ -63,14 +70,21 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
             units: systemd,
         },
         desk,
-        announce: Bus(connection),
+        announce: UnderUnits {
+            connection: connection.clone(),
+            scope: layout.scope(),
+            then: Bus(connection),
+        },
     };
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
     let leaving = Notify::new();
     let work = async {
-        actor.resume().await;
-        late_policies(layout).await;
-        actor.follow(Cause::Boot).await;
+        {
+            let _lock = inhibitor.hold().await;
+            actor.resume().await;
+            late_policies(layout).await;
+            actor.follow(Cause::Boot).await;
+        }
         loop {
             status(&[NotifyState::Status("waiting for flips and requests")]);
             // What was done just now may have left rights that are to end.
@@ -79,19 +93,44 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
                 request = requests.recv() => match request {
                     Some((id, request)) => {
                         status(&[NotifyState::Status(&format!("working on {}", request.names()))]);
+                        let _lock = inhibitor.hold().await;
                         actor.work(id, &request).await;
                     }
                     None => bail!("the bus interface is gone"),
                 },
-                () = flipped.notified() => actor.follow(Cause::Link).await,
+                () = flipped.notified() => {
+                    let _lock = inhibitor.hold().await;
+                    actor.follow(Cause::Link).await;
+                }
             }
         }
     };
     tokio::select! {
-        result = work => result,
+        // First, so that nothing is concluded from units that stop because of it.
+        biased;
+        () = shutdown.begins() => {}
+        never = watchdog::feed() => match never {},
+        result = work => return result,
         // What is open is in the journal, and the next venvd goes on with it.
         never = leaving::watch(layout, &leaving) => match never {},
         () = lost.wait() => bail!("the connection to the bus is lost"),
+    }
+    // Nothing is worked on any more, and whoever asks now is told so.
+    drop(requests);
+    status(&[NotifyState::Status("waiting for the end of the machine")]);
+    let_go(&actor.driver.journal);
+    tokio::select! {
+        never = watchdog::feed() => match never {},
+        () = shutdown.is_called_off() => bail!("the machine does not go down after all"),
+        () = lost.wait() => bail!("the connection to the bus is lost"),
+    }
+}
+
+/// Says what is left open.
+fn let_go(journal: &Journal) {
+    match journal.open() {
+        Ok((open, _)) => open.iter().for_each(log::let_go),
+        Err(error) => tracing::error!("what is left open is not known: {}", report(&error)),
     }
 }
 

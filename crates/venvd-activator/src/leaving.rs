@@ -17,6 +17,7 @@ use venvd_policy::leaving::{self, Leaving};
 
 use crate::admit::{Running, look};
 use crate::host::Host;
+use crate::log;
 use crate::machine::Failure;
 
 /// How long to wait for an activation that is under way, or for what could not be done.
@@ -142,7 +143,7 @@ fn one(host: &Host, name: &AppName) -> Result<Option<Vec<Running>>, Failure> {
             } else {
                 "nothing runs it any more"
             };
-            tracing::info!(venvd_app = %name, "{name}: the rights of {} end: {why}", gone.venv.name());
+            log::rights_ended(gone.venv.name(), why);
         }
     }
     Ok(Some(still))

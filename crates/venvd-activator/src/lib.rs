@@ -11,6 +11,7 @@
 //! - `leftovers`: root's daemons of a venv whose rights end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
 //! - `exposed`: links of exposed commands
+//! - `shutdown`, `watchdog`: when the machine goes down, and when venvd itself hangs
 
 mod actor;
 mod admit;
@@ -28,12 +29,14 @@ mod policies;
 mod recover;
 mod request;
 mod service;
+mod shutdown;
 mod systemd;
 #[cfg(test)]
 mod testing;
 pub mod transaction;
 mod units;
 mod watch;
+mod watchdog;
 
 use std::ffi::OsString;
 

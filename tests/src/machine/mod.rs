@@ -153,7 +153,15 @@ impl Machine {
     /// # Errors
     /// When it does not go down or does not come up.
     pub fn reboot(&mut self) -> Result<()> {
-        self.shut_down("reboot", EXIT_REBOOT)?;
+        self.reboot_by(&["systemctl", "reboot"])
+    }
+
+    /// Reboots as this command does it, and waits until it is up again.
+    ///
+    /// # Errors
+    /// When it does not go down or does not come up.
+    pub fn reboot_by(&mut self, command: &[&str]) -> Result<()> {
+        self.shut_down(command, EXIT_REBOOT)?;
         self.launch()
     }
 
@@ -162,7 +170,7 @@ impl Machine {
     /// # Errors
     /// When it does not go down.
     pub fn power_off(&mut self) -> Result<()> {
-        self.shut_down("poweroff", 0)
+        self.shut_down(&["systemctl", "poweroff"], 0)
     }
 
     /// Cuts the power: every process is killed at once, nothing is told.
@@ -252,12 +260,12 @@ impl Machine {
         }
     }
 
-    fn shut_down(&mut self, verb: &str, status: i32) -> Result<()> {
-        self.run(&["systemctl", verb]);
+    fn shut_down(&mut self, command: &[&str], status: i32) -> Result<()> {
+        self.run(command);
         let launch = self.launch.take().context("the machine is switched off")?;
         launch
             .wait(SHUTDOWN_TIMEOUT, status)
-            .with_context(|| format!("`systemctl {verb}` did not do it"))
+            .with_context(|| format!("{command:?} did not do it"))
     }
 }
 

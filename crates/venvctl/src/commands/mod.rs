@@ -10,6 +10,7 @@ mod hold;
 mod install;
 mod job;
 mod list;
+mod log;
 mod offline;
 mod policy;
 mod repair;
@@ -73,6 +74,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Thaw { app } => return freeze::thaw(&layout, &app, json),
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
+        Command::Log { app, lines } => return log::run(&layout, (app.as_ref(), lines), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
         Command::Cat { targets } => return cat::run(&layout, &targets, json),
         Command::Policy { .. } if !layout.has_policies() => {

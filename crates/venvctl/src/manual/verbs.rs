@@ -333,6 +333,19 @@ pub(super) const VERBS: &[Verb] = &[
         see: &["rollback", "enable", "status"],
     },
     Verb {
+        name: "log",
+        examples: &[
+            example("The last activations of nova:", "venvctl log nova"),
+            example(
+                "All that hooks and units said in one of them:",
+                "journalctl VENVD_JOB=7",
+            ),
+        ],
+        exit: Exit::Done,
+        files: &[],
+        see: &["status", "rollback"],
+    },
+    Verb {
         name: "freeze",
         examples: &[example(
             "While the cells are being moved:",

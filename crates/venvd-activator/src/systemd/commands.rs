@@ -76,12 +76,14 @@ impl Systemd {
         let output = output.drain();
         let result = self.result_of(&name, &job).await;
         self.forget(&name).await;
-        Ok(Check {
+        let check = Check {
             stage: run.stage,
             command: run.command.to_string(),
             result: result.map_err(|error| unanswered(&format!("tell how {name} ended"), &error))?,
             output,
-        })
+        };
+        log::command_ended(transaction.id, &run, &check);
+        Ok(check)
     }
 
     /// Returns how a transient unit ended whose job ended so.

@@ -38,7 +38,7 @@ pub(super) type Auxiliary<'a> = (&'static str, &'a [Setting<'a>]);
     default_path = "/org/freedesktop/systemd1",
     interface = "org.freedesktop.systemd1.Manager"
 )]
-pub(super) trait Manager {
+pub(crate) trait Manager {
     /// Asks for signals.
     fn subscribe(&self) -> zbus::Result<()>;
     /// Runs the generators and reads all units anew; answers when that is done.
@@ -65,6 +65,9 @@ pub(super) trait Manager {
     ) -> zbus::Result<OwnedObjectPath>;
     /// Gives up a unit that was held with `AddRef`.
     fn unref_unit(&self, name: &str) -> zbus::Result<()>;
+    /// A job was made.
+    #[zbus(signal)]
+    fn job_new(&self, id: u32, job: OwnedObjectPath, unit: String) -> zbus::Result<()>;
     /// A job has ended.
     #[zbus(signal)]
     fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> zbus::Result<()>;
