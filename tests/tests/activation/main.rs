@@ -1,4 +1,5 @@
 //! Activations: in which order, what each failure leads to, and what is left of one that was cut off.
 
 mod bad;
+mod cut;
 mod order;
