@@ -3,3 +3,5 @@
 mod bad;
 mod cut;
 mod order;
+mod others;
+mod states;
