@@ -1,8 +1,9 @@
 """Flips the link to a tag, and stops venvd in one state of the activation that follows: `cut.py TAG PHASE how`.
 
 The phase is what the activation's file says, as JSON. `kill` kills venvd there; `stop` leaves it stopped, for what is
-done next from outside; `disturb` lets systemd read its units anew and the first unit crash, then lets venvd go on. Exits
-with 0 if it was caught there, with 3 if the activation had passed it already.
+done next from outside; `disturb` lets systemd read its units anew and the first unit crash, then lets venvd go on;
+anything else is a command that is run while venvd goes on. Exits with 0 if it was caught there, with 3 if the activation
+had passed it already.
 """
 
 import json
@@ -77,9 +78,11 @@ if found != phase:
     sys.exit(3)
 if how == "kill":
     os.kill(pid, signal.SIGKILL)
+os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 if how == "disturb":
-    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     disturb()
 print(f"{number} {time.monotonic_ns()}")
-if how == "disturb":
+if how not in ("kill", "stop"):
     os.kill(pid, signal.SIGCONT)
+if how not in ("kill", "stop", "disturb"):
+    subprocess.run(how, shell=True, check=True)

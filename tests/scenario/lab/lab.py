@@ -30,7 +30,9 @@ def note(what, unit):
 
 
 def ready():
-    path = os.environ["NOTIFY_SOCKET"]
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path is None:
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
         notify.connect("\0" + path[1:] if path[0] == "@" else path)
         notify.send(b"READY=1")
@@ -66,8 +68,13 @@ def serve():
 
 
 def hook():
-    """Fails at the stage that the venv is named for."""
+    """Fails at the stage that the venv is named for; `knock` and `wait` give sockets and timers a reason to start something."""
     stage = sys.argv[1]
+    if stage == "knock":
+        with socket.socket(socket.AF_UNIX) as knock:
+            knock.connect("/run/lab-1.sock")
+    if stage == "wait":
+        time.sleep(2.5)
     if KIND == f"fails-{stage}":
         sys.exit(f"{stage} went wrong")
 

@@ -99,6 +99,16 @@ pub(crate) struct Caught {
     pub(crate) at: u64,
 }
 
+impl Caught {
+    /// Returns the tag that is in force after this outcome.
+    pub(crate) fn decided(&self, outcome: &str) -> &str {
+        match outcome {
+            "done" => &self.new,
+            _ => &self.old,
+        }
+    }
+}
+
 /// Flips the link, and does that (of `cut.py`) in that state of the activation that follows.
 pub(crate) fn catch(lab: &Lab, aim: &Aim, how: &str) -> Caught {
     lab.forgive();
@@ -139,4 +149,43 @@ pub(crate) fn assert_only_what_was_in_force(log: &[Line], old: &str) {
     for line in log.iter().filter(|line| line.what == "start") {
         assert!(line.tag == line.in_force || line.tag == old, "{line:?} of {log:#?}");
     }
+}
+
+/// Waits until the activation that was caught is over, and panics unless what then runs, and has its rights, is what its
+/// outcome says; returns that, and what the units did since they were asked last.
+pub(crate) fn decided(lab: &Lab, aim: &Aim, caught: &Caught) -> (String, Vec<Line>) {
+    lab.wait_idle();
+    let outcome = outcome(&lab.machine, caught.number);
+    assert!(
+        ["done", "rolled-back", "refused"].contains(&outcome.as_str()),
+        "{}: {outcome}",
+        aim.phase
+    );
+    let now = caught.decided(&outcome);
+    lab.assert_on(now);
+    assert_eq!(
+        lab.state().last,
+        caught.number,
+        "nothing was begun that nobody asked for"
+    );
+    let rules = lab.machine.read("/etc/sudoers.d/venvd-lab");
+    let admitted: Vec<_> = rules.lines().filter(|line| line.contains("/bin/lab-hook")).collect();
+    assert!(
+        admitted.len() == 1 && admitted[0].contains(&format!("/lab/{now}/bin/lab-hook")),
+        "{}: {rules}",
+        aim.phase
+    );
+    let log = lab.log();
+    assert_only_what_was_in_force(&log, &caught.old);
+    (outcome, log)
+}
+
+/// A second for each restart of venvd would be most of the time that such a test takes.
+pub(crate) fn restart_venvd_soon(lab: &Lab) {
+    lab.machine.write(
+        "/etc/systemd/system/venvd.service.d/50-test.conf",
+        "[Service]\nRestartSec=50ms\n",
+        0o644,
+    );
+    lab.machine.ok("systemctl daemon-reload");
 }
