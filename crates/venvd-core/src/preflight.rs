@@ -136,16 +136,16 @@ pub fn check(layout: &Layout, venv: &VenvPath, needed: &[ProgramName]) -> Result
             path: directory,
         });
     }
-    // Before anything in it is believed.
-    layout
-        .trusted(&venv.path().join(crate::manifest::PATH))
-        .or_else(|source| match source {
+    // Before anything in it is believed; and what units start lies in the second.
+    for path in [venv.path().join(crate::manifest::PATH), venv.bin()] {
+        layout.trusted(&path).or_else(|source| match source {
             chain::Error::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),
             source => Err(PreflightError::Unsafe {
                 venv: name.clone(),
                 source,
             }),
         })?;
+    }
     let manifest = Manifest::load(&directory).map_err(|source| PreflightError::NotSealed {
         venv: name.clone(),
         source,
