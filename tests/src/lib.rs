@@ -12,6 +12,7 @@ pub mod cache;
 pub mod corpus;
 pub mod demo;
 pub mod host;
+pub mod lab;
 pub mod locks;
 mod machine;
 mod os;

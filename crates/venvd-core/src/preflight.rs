@@ -136,7 +136,7 @@ pub fn check(layout: &Layout, venv: &VenvPath, needed: &[ProgramName]) -> Result
             path: directory,
         });
     }
-    // Before anything in it is believed. And what lies in `bin` is run, also what no definition names.
+    // Before anything in it is believed; and what units start lies in the second.
     for path in [venv.path().join(crate::manifest::PATH), venv.bin()] {
         layout.trusted(&path).or_else(|source| match source {
             chain::Error::Io(error) if error.source.kind() == std::io::ErrorKind::NotFound => Ok(PathBuf::new()),

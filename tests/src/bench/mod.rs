@@ -4,6 +4,7 @@
 //! that a machine that gets slower does so for all of them. A row that does not hold stays in, and says so.
 
 pub mod activate;
+mod activator;
 mod contest;
 mod core;
 mod fixture;
@@ -45,11 +46,11 @@ impl Options {
 /// One figure.
 #[derive(Debug, Serialize)]
 pub struct Row {
-    /// What it belongs to: `core`, `generator`, `activate`.
+    /// What it belongs to: `core`, `generator`, `activate`, `activator`.
     pub group: &'static str,
     /// What is done.
     pub name: String,
-    /// `s`, `ms`, `MB`; `M` for millions of instructions.
+    /// `s`, `ms`, `MB`, `MiB`, `wakeups`; `M` for millions of instructions.
     pub unit: &'static str,
     /// Our median.
     pub venvd: f64,
@@ -118,7 +119,7 @@ struct Group {
     measure: fn(&Options, Say<'_>) -> Result<Vec<Row>>,
 }
 
-const GROUPS: [Group; 3] = [
+const GROUPS: [Group; 4] = [
     Group {
         name: "core",
         parts: &core::PARTS,
@@ -133,6 +134,11 @@ const GROUPS: [Group; 3] = [
         name: "activate",
         parts: &activate::PARTS,
         measure: activate::rows,
+    },
+    Group {
+        name: "activator",
+        parts: &activator::PARTS,
+        measure: activator::rows,
     },
 ];
 

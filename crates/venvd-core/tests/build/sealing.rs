@@ -318,6 +318,12 @@ fn preflight_tells_what_is_wrong() {
     assert_eq!(code("demo"), "missing-program");
     std::os::unix::fs::chown(&script, Some(65000), None).unwrap();
     assert_eq!(code("demo"), "unsafe-owner");
+    let bin = directory.join("bin");
+    for (mode, expected) in [(0o777, Some("unsafe-owner")), (0o755, None)] {
+        fs::set_permissions(&bin, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        let checked = preflight::check(&host.layout, &venv, &[]);
+        assert_eq!(checked.err().map(|error| error.code()), expected);
+    }
 
     let manifest = directory.join(venvd_core::manifest::PATH);
     let text = fs::read_to_string(&manifest).unwrap();

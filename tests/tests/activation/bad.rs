@@ -1,0 +1,250 @@
+//! Venvs that do not work, each in its own way: what ran before runs again, soon, and the answer says what was wrong.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use venvd_tests::Os;
+use venvd_tests::lab::{Lab, SOON};
+
+/// A venv that does not work.
+struct Bad {
+    /// What its units, hooks or health commands do; also its tag.
+    kind: &'static str,
+    /// What the first unit has besides.
+    unit: &'static str,
+    /// What the definition has besides.
+    definition: &'static str,
+    /// The exit status, and the code of the answer.
+    answer: (i32, &'static str),
+    /// Whether units were restarted.
+    touched: bool,
+    /// How long this may take beside [`SOON`].
+    waits: u64,
+}
+
+const BAD: [Bad; 15] = [
+    Bad {
+        kind: "missing",
+        answer: (1, "missing-program"),
+        touched: false,
+        ..USUAL
+    },
+    Bad {
+        kind: "missing",
+        definition: "[units.\"lab-1.service\"]\nprograms = [\"lab-serve\"]\n",
+        answer: (1, "missing-program"),
+        touched: false,
+        ..USUAL
+    },
+    Bad { kind: "exits", ..USUAL },
+    // It is over before any settle window of the usual length.
+    Bad {
+        kind: "exits-later",
+        definition: "health.settle = \"4s\"\n",
+        answer: (3, "not-settled"),
+        // Three seconds until it exits, four for the old one.
+        waits: 7,
+        ..USUAL
+    },
+    Bad {
+        kind: "hangs",
+        unit: "[Service]\nTimeoutStartSec=1s\n",
+        waits: 1,
+        ..USUAL
+    },
+    Bad {
+        kind: "hangs",
+        definition: "health.timeout = \"2s\"\n",
+        answer: (3, "timeout"),
+        waits: 2,
+        ..USUAL
+    },
+    Bad {
+        kind: "crashes",
+        unit: "[Service]\nRestart=always\nRestartSec=10ms\n",
+        answer: (3, "not-settled"),
+        ..USUAL
+    },
+    Bad {
+        kind: "exits",
+        unit: "[Service]\nRestart=always\nRestartSec=10ms\n",
+        ..USUAL
+    },
+    // What counts its starts has none left for the old venv.
+    Bad {
+        kind: "exits",
+        unit: "[Unit]\nStartLimitIntervalSec=1h\nStartLimitBurst=2\n[Service]\nRestart=always\nRestartSec=10ms\n",
+        ..USUAL
+    },
+    Bad {
+        kind: "unhealthy",
+        definition: "health.commands = [\"lab-check\"]\n",
+        answer: (3, "unhealthy"),
+        ..USUAL
+    },
+    Bad {
+        kind: "fails-before-stop",
+        definition: HOOKS,
+        answer: (3, "hook-failed"),
+        touched: false,
+        ..USUAL
+    },
+    Bad {
+        kind: "fails-while-stopped",
+        definition: HOOKS,
+        answer: (3, "hook-failed"),
+        ..USUAL
+    },
+    Bad {
+        kind: "fails-after-start",
+        definition: HOOKS,
+        answer: (3, "hook-failed"),
+        ..USUAL
+    },
+    Bad {
+        kind: "exits",
+        definition: HOOKS,
+        ..USUAL
+    },
+    // What the kernel does to a unit that eats more than there is, where it does it itself: see `OUT_OF_MEMORY`.
+    Bad {
+        kind: "killed",
+        answer: (3, "not-settled"),
+        ..USUAL
+    },
+];
+
+/// Only where the machine's cgroups can limit memory: a host with version 1 of cgroups has no such controller to give.
+const OUT_OF_MEMORY: Bad = Bad {
+    kind: "eats",
+    unit: "[Service]\nMemoryMax=100M\nMemorySwapMax=0\n",
+    answer: (3, "not-settled"),
+    ..USUAL
+};
+
+const USUAL: Bad = Bad {
+    kind: "",
+    unit: "",
+    definition: "",
+    answer: (3, "job-failed"),
+    touched: true,
+    waits: 0,
+};
+
+const HOOKS: &str = "[[hooks.before-stop]]
+run = \"lab-hook before-stop\"
+[[hooks.while-stopped]]
+run = \"lab-hook while-stopped\"
+[[hooks.after-start]]
+run = \"lab-hook after-start\"
+";
+
+impl Bad {
+    fn describe(&self) -> String {
+        format!("{} [{}] [{}]", self.kind, self.unit.trim(), self.definition.trim()).replace('\n', "; ")
+    }
+}
+
+/// Activates a venv that does not work; returns what went otherwise than it should.
+fn comes_back(lab: &Lab, bad: &Bad) -> Vec<String> {
+    println!("{}", bad.describe());
+    lab.forgive();
+    lab.define(bad.definition);
+    lab.change_unit(bad.unit);
+    let before = lab.state();
+    let begin = Instant::now();
+    let (status, report) = lab.venvctl(&["activate", &format!("lab:{}", bad.kind)]);
+    let took = begin.elapsed();
+    println!("  {took:?}: {status} {}: {}", report["code"], report["message"]);
+    let after = lab.state();
+    let failed = lab
+        .machine
+        .ok("systemctl list-units --failed --plain --no-legend; systemctl list-jobs --no-legend");
+    let untouched = before.invocations() == after.invocations();
+    let checks = [
+        (
+            (status, report["code"].as_str().unwrap_or_default()) == bad.answer,
+            "the answer",
+        ),
+        (took < SOON + Duration::from_secs(bad.waits), "the time"),
+        (after.is_on("a"), "what runs"),
+        (untouched != bad.touched, "which units were restarted"),
+        (after.links["previous"] == before.links["previous"], "previous"),
+        // Nothing that failed still waits for a start.
+        (!failed.contains("lab"), "what is left"),
+    ];
+    let wrong = checks.iter().filter(|(holds, _)| !holds);
+    let wrong: Vec<_> = wrong
+        .map(|(_, what)| format!("{}: {what}: {took:?} {report:#} {after:#?} {failed}", bad.describe()))
+        .collect();
+    if !wrong.is_empty() {
+        // The next one begins where this one did.
+        lab.change_unit("");
+        lab.define("");
+        lab.machine.run(&["venvctl", "activate", "lab:a"]);
+        lab.start();
+    }
+    wrong
+}
+
+/// Where neither runs, the answer says what to do, and doing it helps.
+fn neither_runs(lab: &Lab) {
+    lab.forgive();
+    lab.define("");
+    lab.change_unit("");
+    lab.machine
+        .ok("install -d /var/lib/lab/broken && touch /var/lib/lab/broken/a");
+    let (status, report) = lab.venvctl(&["activate", "lab:exits"]);
+    println!("{status}: {report:#}");
+    assert_eq!((status, &report["code"]), (4, &"job-failed".into()), "{report:#}");
+    let message = report["message"].as_str().unwrap_or_default();
+    for said in [
+        "and on the way back: ",
+        "lab-1.service",
+        "journalctl -e -u lab-1.service",
+    ] {
+        assert!(message.contains(said), "{message}");
+    }
+    let state = lab.state();
+    assert_eq!(state.links["committed"], Some("a".to_owned()), "what was in force is");
+    assert_eq!((state.pending.len(), state.open.len()), (0, 0), "{state:#?}");
+    // As docs/activation.md has it: another venv, by its tag.
+    let (status, report) = lab.venvctl(&["activate", "lab:b"]);
+    assert_eq!(status, 0, "{report:#}");
+    lab.assert_on("b");
+    lab.machine.ok("rm -r /var/lib/lab/broken");
+    let (status, report) = lab.venvctl(&["activate", "lab:a"]);
+    assert_eq!(status, 0, "{report:#}");
+    lab.assert_on("a");
+}
+
+fn rolled_back(os: Os) -> Result<()> {
+    let mut venvs = vec![("a", "good"), ("b", "good")];
+    for bad in BAD.iter().chain([&OUT_OF_MEMORY]) {
+        if !venvs.contains(&(bad.kind, bad.kind)) {
+            venvs.push((bad.kind, bad.kind));
+        }
+    }
+    let lab = Lab::new(os, 2, &venvs)?;
+    let limits_memory = lab.machine.read("/sys/fs/cgroup/cgroup.controllers").contains("memory");
+    if !limits_memory {
+        println!(
+            "this host's cgroups limit no memory, so nothing is killed by the kernel here, only as the kernel does"
+        );
+    }
+    let all = BAD.iter().chain(limits_memory.then_some(&OUT_OF_MEMORY));
+    let wrong: Vec<_> = all.flat_map(|bad| comes_back(&lab, bad)).collect();
+    neither_runs(&lab);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+#[test]
+fn bad_venvs_are_rolled_back_on_debian_12() -> Result<()> {
+    rolled_back(Os::Debian12)
+}
+
+#[test]
+fn bad_venvs_are_rolled_back_on_debian_13() -> Result<()> {
+    rolled_back(Os::Debian13)
+}

@@ -1,0 +1,10 @@
+//! Activations: in which order, what each failure leads to, and what is left of one that was cut off.
+
+mod bad;
+mod buses;
+mod cut;
+mod order;
+mod others;
+mod refused;
+mod spared;
+mod states;
