@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use venvd_app::{Layout, Scope};
-use venvd_bus::{BUS_NAME, Cause, MANAGER_PATH};
+use venvd_bus::{BUS_NAME, Cause};
 use zbus::connection::Builder;
 
 use crate::actor::Actor;
@@ -17,7 +17,7 @@ use crate::driver::Driver;
 use crate::host::Host;
 use crate::leaving;
 use crate::policies;
-use crate::service::{Bus, Manager};
+use crate::service::{Announcer, Front, Objects};
 use crate::systemd::{CALL_TIMEOUT, Systemd};
 use crate::transaction::Journal;
 use crate::watch::Watch;
@@ -48,22 +48,22 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         .context("systemd does not answer on the bus")?;
     let mut lost = systemd.lost();
     // Methods are served before the name is ours, else the call that started us would find nothing.
-    connection
-        .object_server()
-        .at(MANAGER_PATH, Manager::new(&desk, &connection, layout.owners()))
-        .await?;
+    let (host, news) = (Host::new(layout), desk.follow());
+    let front = Front::new(&desk, &host, &connection);
+    let objects = Objects::publish(&connection, &front, (&journal, systemd.progress())).await?;
+    tokio::spawn(objects.follow(news));
     connection
         .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
         .await
         .with_context(|| format!("cannot be {BUS_NAME} on the bus; does another venvd run?"))?;
     let actor = Actor {
         driver: Driver {
-            host: Host::new(layout),
+            host,
             journal,
             units: systemd,
         },
+        announce: Announcer(Arc::clone(&desk)),
         desk,
-        announce: Bus(connection),
     };
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
     let leaving = Notify::new();
