@@ -102,11 +102,13 @@ impl Objects {
     pub(crate) async fn follow(mut self, mut news: UnboundedReceiver<News>) {
         loop {
             let done = tokio::select! {
+                // How units did comes before where that led to.
+                biased;
+                Ok(()) = self.progress.changed() => self.progress().await,
                 news = news.recv() => match news {
                     Some(news) => self.hear(news).await,
                     None => return,
                 },
-                Ok(()) = self.progress.changed() => self.progress().await,
                 () = self.changed.notified() => self.look().await,
             };
             if let Err(error) = done {
