@@ -28,6 +28,7 @@ export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 
 SYSTEMD_UNITS := $(wildcard $(foreach kind,service path target socket timer,units/venvd*.$(kind)))
 USER_UNITS := $(wildcard units/user/venvd*.service)
 DBUS_POLICY := $(wildcard units/org.venvd1.conf)
+POLKIT_POLICY := $(wildcard units/org.venvd1.policy)
 DBUS_SERVICE := $(wildcard units/org.venvd1.service)
 
 .PHONY: help build test nightly fuzz prepare lint demo bench install deb locks docs clean
@@ -102,6 +103,7 @@ install: ## below $(DESTDIR)$(PREFIX)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/services units/user/org.venvd1.service
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system.d $(DBUS_POLICY)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/dbus-1/system-services $(DBUS_SERVICE)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/polkit-1/actions $(POLKIT_POLICY)
 	sed -i 's,/usr/\(lib/venvd\|bin\)/,$(PREFIX)/\1/,g' \
 	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/system/,$(notdir $(SYSTEMD_UNITS))) \
 	    $(addprefix $(DESTDIR)$(PREFIX)/lib/systemd/user/,$(notdir $(USER_UNITS))) \

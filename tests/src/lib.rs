@@ -19,6 +19,7 @@ mod os;
 pub mod roots;
 pub mod site;
 pub mod sudo_rs;
+pub mod terminal;
 pub mod tools;
 pub mod tour;
 pub mod wheels;

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use venvd_app::{Layout, Scope};
-use venvd_bus::{BUS_NAME, Cause, MANAGER_PATH};
+use venvd_bus::{BUS_NAME, Cause};
 use venvd_fs::report;
 use zbus::connection::Builder;
 
@@ -19,7 +19,7 @@ use crate::host::Host;
 use crate::leaving;
 use crate::log;
 use crate::policies;
-use crate::service::{Bus, Manager};
+use crate::service::{Announcer, Front, Objects};
 use crate::shutdown::Shutdown;
 use crate::systemd::{CALL_TIMEOUT, Systemd, UnderUnits};
 use crate::transaction::Journal;
@@ -55,26 +55,26 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         .await
         .context("the bus does not say when the machine goes down")?;
     // Methods are served before the name is ours, else the call that started us would find nothing.
-    connection
-        .object_server()
-        .at(MANAGER_PATH, Manager::new(&desk, &connection, layout.owners()))
-        .await?;
+    let (host, news) = (Host::new(layout), desk.follow());
+    let front = Front::new(&desk, &host, &connection);
+    let objects = Objects::publish(&connection, &front, (&journal, systemd.progress())).await?;
+    tokio::spawn(objects.follow(news));
     connection
         .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
         .await
         .with_context(|| format!("cannot be {BUS_NAME} on the bus; does another venvd run?"))?;
     let actor = Actor {
         driver: Driver {
-            host: Host::new(layout),
+            host,
             journal,
             units: systemd,
         },
-        desk,
         announce: UnderUnits {
             connection: connection.clone(),
             scope: layout.scope(),
-            then: Bus(connection),
+            then: Announcer(Arc::clone(&desk)),
         },
+        desk,
     };
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
     let leaving = Notify::new();

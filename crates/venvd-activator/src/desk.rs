@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 use venvd_bus::JobReport;
 
 use crate::request::Request;
@@ -24,6 +25,19 @@ pub(crate) struct Desk {
 struct Table {
     next: u32,
     reports: BTreeMap<u32, JobReport>,
+    /// Who tells the bus; nobody before it listens.
+    follower: Option<UnboundedSender<News>>,
+}
+
+/// What happened, for whoever tells others about it.
+#[derive(Debug)]
+pub(crate) enum News {
+    /// A job is new, or somewhere else than before.
+    Job(JobReport),
+    /// All that belongs to its end is done.
+    Ended(JobReport),
+    /// Nothing: all that was said before has been heard when this is answered.
+    Sync(oneshot::Sender<()>),
 }
 
 impl Desk {
@@ -36,6 +50,7 @@ impl Desk {
         let table = Table {
             next: journal.next_id()?,
             reports: BTreeMap::new(),
+            follower: None,
         };
         let desk = Self {
             journal: journal.clone(),
@@ -56,13 +71,36 @@ impl Desk {
         let mut table = self.table();
         let id = table.next;
         table.next += 1;
-        table.reports.insert(id, request.queued(id));
+        let report = request.queued(id);
+        table.say(News::Job(report.clone()));
+        table.reports.insert(id, report);
         id
+    }
+
+    /// Returns what will be said from now on. One listens.
+    pub(crate) fn follow(&self) -> UnboundedReceiver<News> {
+        let (follower, news) = mpsc::unbounded_channel();
+        self.table().follower = Some(follower);
+        news
+    }
+
+    /// Says that all of a job is done.
+    pub(crate) fn ended(&self, report: &JobReport) {
+        self.table().say(News::Ended(report.clone()));
+    }
+
+    /// Waits until what was said so far has been heard.
+    pub(crate) async fn heard(&self) {
+        let (answer, answered) = oneshot::channel();
+        self.table().say(News::Sync(answer));
+        // An error means that nobody listens.
+        drop(answered.await);
     }
 
     /// Notes how a job is.
     pub(crate) fn tell(&self, report: JobReport) {
         let mut table = self.table();
+        table.say(News::Job(report.clone()));
         table.reports.insert(report.id, report);
         // Open ones are the newest, and few.
         while table.reports.len() > RECENT {
@@ -86,6 +124,15 @@ impl Desk {
     fn table(&self) -> MutexGuard<'_, Table> {
         // No change to the table can break off half-way.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn say(&self, news: News) {
+        if let Some(follower) = &self.follower {
+            // An error means that nobody listens any more: then venvd is about to end.
+            drop(follower.send(news));
+        }
     }
 }
 

@@ -143,7 +143,18 @@ impl Host {
         if !part.is_same() {
             self.check_brakes(transaction, to)?;
         }
-        preflight::check(&self.layout, to, &needed)?;
+        let manifest = preflight::check(&self.layout, to, &needed)?;
+        if let Some(digest) = &part.digest
+            && manifest.digest() != digest.to_string()
+        {
+            return Err(Failure::new(
+                Code::CONTENT_CHANGED,
+                format!(
+                    "{} is not what it was when it was asked for; look at it, and ask again",
+                    to.name()
+                ),
+            ));
+        }
         if self.layout.has_policies() && (part.enabled || kind == Kind::Enable) {
             venvd_policy::plan(&self.layout, &app, std::slice::from_ref(to), Edited::Refuse)?;
             exposed::check(&self.layout, &app)?;

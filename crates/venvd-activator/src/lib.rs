@@ -4,6 +4,8 @@
 //! - [`transaction`]: its journal file
 //! - `driver`: performs effects; `host` those on files, `systemd` those on units
 //! - `watch`, `service`, `desk`, `request`: where requests come from
+//! - `progress`: how the units do meanwhile
+//! - [`digest`]: what somebody said yes to
 //! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
@@ -18,6 +20,7 @@ mod admit;
 pub mod commands;
 mod daemon;
 mod desk;
+pub mod digest;
 mod driver;
 mod exposed;
 mod host;
@@ -26,6 +29,7 @@ mod leftovers;
 mod log;
 pub mod machine;
 mod policies;
+mod progress;
 mod recover;
 mod request;
 mod service;

@@ -10,6 +10,7 @@ use venvd_bus::{AppChange, Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
 
 use crate::commands::Commands;
+use crate::digest::Digest;
 use crate::host::{Host, On, what_runs};
 use crate::machine::{self, Case, Failure, OldRights, Rollback, State, When};
 use crate::transaction::{Part, Transaction, boot_id, now};
@@ -28,6 +29,8 @@ pub(crate) struct Request {
 pub(crate) struct Want {
     pub(crate) app: AppName,
     pub(crate) ask: Ask,
+    /// What the manifest of the venv must have: the yes was for that.
+    pub(crate) digest: Option<Digest>,
 }
 
 /// How it was asked for.
@@ -71,7 +74,7 @@ impl Request {
     /// Returns a request for one app.
     pub(crate) fn one(app: AppName, ask: Ask, options: Options) -> Self {
         Self {
-            wants: vec![Want { app, ask }],
+            wants: vec![Want::new(app, ask)],
             caller_uid: None,
             options,
         }
@@ -214,6 +217,7 @@ impl Request {
                 .and_then(|from| what_runs(host.layout(), from)),
             from,
             to,
+            digest: want.digest,
             asked: match &want.ask {
                 Ask::Follow(target) => Some(target.clone()),
                 _ => None,
@@ -263,7 +267,33 @@ fn case(kind: Kind, parts: &[Part]) -> Case {
     }
 }
 
+impl Ask {
+    /// Returns what venvctl calls it.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Self::Activate(_) | Self::Follow(_) => "activate",
+            Self::Rollback => "rollback",
+            Self::Enable => "enable",
+            Self::Disable => "disable",
+        }
+    }
+}
+
 impl Want {
+    /// Returns what is wanted whatever the venv's content is.
+    pub(crate) fn new(app: AppName, ask: Ask) -> Self {
+        Self { app, ask, digest: None }
+    }
+
+    /// Holds on to the content that the venv has now: from here on it is that or nothing. What is no sealed venv is
+    /// refused anyhow.
+    pub(crate) fn freeze(&mut self, host: &Host) {
+        let committed = links::read(host.layout(), Link::Committed, &self.app).ok().flatten();
+        let venv = self.target(host, committed.as_ref()).ok().flatten();
+        let now = venv.and_then(|venv| Digest::of(host.layout(), &venv));
+        self.digest = self.digest.or(now);
+    }
+
     fn target(&self, host: &Host, committed: Option<&VenvPath>) -> Result<Option<VenvPath>, Failure> {
         let layout = host.layout();
         match &self.ask {

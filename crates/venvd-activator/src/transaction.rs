@@ -307,7 +307,10 @@ impl Journal {
     }
 
     /// Returns the numbers in use, in order.
-    fn ids(&self) -> Result<Vec<u32>, JournalError> {
+    ///
+    /// # Errors
+    /// When the directory can't be listed.
+    pub fn ids(&self) -> Result<Vec<u32>, JournalError> {
         let entries = match fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -350,6 +353,7 @@ pub(crate) mod tests {
             from: Some(before.clone()),
             outgoing: Some(before),
             to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
+            digest: None,
             asked: Some(PathBuf::from("/usr/lib/venvd/venvs/nova/2")),
             switch: Some("enabled = true\n".to_owned()),
             commands: Commands::default(),

@@ -141,6 +141,8 @@ impl Code {
     pub const FROZEN: &str = "frozen";
     /// The venv did not run well on this host before.
     pub const KNOWN_BAD: &str = "known-bad";
+    /// Under its name there is another venv than the one that was asked for.
+    pub const CONTENT_CHANGED: &str = "content-changed";
     /// venvd or the machine went down in the middle.
     pub const INTERRUPTED: &str = "interrupted";
 

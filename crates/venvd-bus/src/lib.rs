@@ -10,5 +10,6 @@ pub mod job;
 mod manager;
 
 pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
-pub use manager::{BUS_NAME, INTERFACE, JobRemovedArgs, JobRemovedStream, MANAGER_PATH, ManagerProxy};
-pub use manager::{job_id, job_path};
+pub use manager::{APP_INTERFACE, BUS_NAME, INTERFACE, JOB_INTERFACE, JOBS_PATH, MANAGER_PATH};
+pub use manager::{JobRemovedArgs, JobRemovedStream, ManagerProxy};
+pub use manager::{app_path, job_id, job_path};

@@ -4,7 +4,7 @@ use anyhow::Result;
 use venvd_tests::{Machine, Os};
 
 use crate::nova;
-use crate::terminal::Terminal;
+use venvd_tests::terminal::Terminal;
 
 /// How to start each shell, and how it is made ready.
 const SHELLS: [(&str, &str, &str); 3] = [

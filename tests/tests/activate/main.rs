@@ -4,5 +4,4 @@ mod completion;
 mod identities;
 mod nova;
 mod shells;
-mod terminal;
 mod unit;

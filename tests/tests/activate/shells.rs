@@ -4,7 +4,7 @@ use anyhow::Result;
 use venvd_tests::{Machine, Os};
 
 use crate::nova;
-use crate::terminal::{PATIENCE, Terminal};
+use venvd_tests::terminal::{PATIENCE, Terminal};
 
 const ROOTS_SHELL: &str = "env PS1='root: ' SHELL=/bin/bash bash --norc";
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use venvd_bus::{JobReport, Stage};
+use venvd_bus::Stage;
 
 use super::say;
+use crate::client::{Shown, View};
 
 /// A line that says what is being done.
 #[derive(Debug)]
@@ -85,28 +86,64 @@ impl Drop for Bytes {
     }
 }
 
-/// Shows the stages of a job, each once.
+/// Shows how a job goes on: each stage once, and on a terminal what its units do meanwhile.
 #[derive(Debug)]
 pub(crate) struct Stages {
     line: Line,
-    last: Option<Stage>,
+    said: String,
 }
 
 impl Stages {
     pub(crate) fn new() -> Self {
         Self {
             line: Line::new(),
-            last: None,
+            said: String::new(),
         }
     }
+}
 
-    pub(crate) fn show(&mut self, report: &JobReport) {
-        if self.last == Some(report.state) || report.state == Stage::Ended {
+impl Shown for Stages {
+    fn show(&mut self, view: &View) {
+        let Some(stage) = view.stage.filter(|stage| *stage != Stage::Ended) else {
             return;
+        };
+        let mut text = format!("{}: {}", view.apps.join(", "), words(stage));
+        if self.line.bar.is_some() {
+            text.push_str(&of_units(view, stage, now()));
         }
-        self.last = Some(report.state);
-        self.line.say(&format!("{}: {}", report.names(), words(report.state)));
+        if text != self.said {
+            self.line.say(&text);
+            self.said = text;
+        }
     }
+}
+
+/// Returns how far the units are, for stages that are about them.
+fn of_units(view: &View, stage: Stage, now: Duration) -> String {
+    let about_units = matches!(
+        stage,
+        Stage::Stopping | Stage::Restarting | Stage::Settling | Stage::RollingBack
+    );
+    if !about_units || view.units.is_empty() {
+        return String::new();
+    }
+    let all = view.units.len();
+    if let Some(left) = view.settle_left(now) {
+        // Rounded up: at 0 it is over.
+        return format!(", {all} of {all} are up, {} s left", left.as_millis().div_ceil(1000));
+    }
+    let reached = view.units.values().filter(|state| *state != "waiting").count();
+    let mut text = format!(", {reached} of {all}");
+    if let Some((unit, state)) = view.latest.as_ref().and_then(|unit| view.units.get_key_value(unit)) {
+        text.push_str(&format!(": {unit} {state}"));
+    }
+    text
+}
+
+/// Returns the time by which venvd says when a settle window closes.
+fn now() -> Duration {
+    // Every kernel has this clock, clock_gettime(2).
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 fn words(stage: Stage) -> &'static str {
@@ -125,5 +162,28 @@ fn words(stage: Stage) -> &'static str {
         Stage::Finishing => "taking the old rules away",
         Stage::RollingBack => "going back",
         Stage::Ended => "ended",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_one_by_one_then_a_countdown() {
+        let mut view = View {
+            units: [("a.service", "done"), ("b.service", "waiting")]
+                .map(|(unit, state)| (unit.to_owned(), state.to_owned()))
+                .into(),
+            latest: Some("a.service".to_owned()),
+            ..View::default()
+        };
+        let at = |view: &View, stage| of_units(view, stage, Duration::from_secs(100));
+        assert_eq!(at(&view, Stage::Restarting), ", 1 of 2: a.service done");
+        assert_eq!(at(&view, Stage::Policy), "", "not about units");
+        view.settle_until = Some(Duration::from_millis(106_001));
+        assert_eq!(at(&view, Stage::Settling), ", 2 of 2 are up, 7 s left");
+        view.units.clear();
+        assert_eq!(at(&view, Stage::Settling), "", "an app that is off has none");
     }
 }

@@ -102,11 +102,12 @@ impl Jobs {
         receiver
     }
 
-    /// Enqueues a job of a unit and waits until all jobs of its transaction have ended.
+    /// Enqueues a job of a unit and waits until all jobs of its transaction have ended; `told` hears of each.
     pub(super) async fn run(
         &self,
         manager: &ManagerProxy<'static>,
         (unit, job): (&str, &str),
+        told: impl FnMut(&Ended),
     ) -> Result<Vec<Ended>, Failure> {
         // Before enqueueing: a job may end before the answer with its number is read.
         let mut ends = self.follow();
@@ -116,7 +117,7 @@ impl Jobs {
             .map_err(|error| unanswered(&format!("{job} {unit}"), &error))?;
         let (id, _, unit, _, _, others) = enqueued;
         let others = others.into_iter().map(|other| (other.0, other.2));
-        collect(manager, others.chain([(id, unit)]).collect(), &mut ends).await
+        collect(manager, others.chain([(id, unit)]).collect(), (&mut ends, told)).await
     }
 
     /// Starts a transient unit whose name is new, and waits until that is done; returns the job's result.
@@ -137,7 +138,7 @@ impl Jobs {
                 format!("systemd calls the job that starts {unit} {job}"),
             ));
         };
-        let ended = collect(manager, BTreeMap::from([(id, unit.to_owned())]), &mut ends).await?;
+        let ended = collect(manager, BTreeMap::from([(id, unit.to_owned())]), (&mut ends, |_| {})).await?;
         Ok(ended.into_iter().next().map(|end| end.result).unwrap_or_default())
     }
 }
@@ -155,7 +156,7 @@ impl Drop for Jobs {
 async fn collect(
     manager: &impl ListJobs,
     mut open: BTreeMap<u32, String>,
-    ends: &mut UnboundedReceiver<Ended>,
+    (ends, mut told): (&mut UnboundedReceiver<Ended>, impl FnMut(&Ended)),
 ) -> Result<Vec<Ended>, Failure> {
     let mut ended = Vec::new();
     let mut missed = BTreeSet::new();
@@ -163,6 +164,7 @@ async fn collect(
         match tokio::time::timeout(SILENCE, ends.recv()).await {
             Ok(Some(end)) => {
                 if open.remove(&end.id).is_some() {
+                    told(&end);
                     ended.push(end);
                 }
             }
@@ -255,24 +257,29 @@ mod tests {
             sender.send(ended(id, "done")).unwrap();
         }
         {
-            let waiting = collect(&left, three(), &mut ends);
+            let waiting = collect(&left, three(), (&mut ends, |_| {}));
             let early = tokio::time::timeout(Duration::from_millis(20), waiting).await;
             assert!(early.is_err(), "6 has not ended");
         }
         for id in [5, 6, 7] {
             sender.send(ended(id, "failed")).unwrap();
         }
-        let all = collect(&left, three(), &mut ends).await.unwrap();
+        let all = collect(&left, three(), (&mut ends, |_| {})).await.unwrap();
         assert_eq!(ids(&all), [5, 6, 7]);
         drop(sender);
-        assert!(collect(&left, three(), &mut ends).await.is_err(), "the bus is gone");
+        assert!(
+            collect(&left, three(), (&mut ends, |_| {})).await.is_err(),
+            "the bus is gone"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn jobs_that_ended_unheard_are_missed() {
         let (sender, mut ends) = mpsc::unbounded_channel();
         sender.send(ended(6, "done")).unwrap();
-        let all = collect(&Left(BTreeSet::new()), three(), &mut ends).await.unwrap();
+        let all = collect(&Left(BTreeSet::new()), three(), (&mut ends, |_| {}))
+            .await
+            .unwrap();
         assert_eq!(ids(&all), [6, 5, 7]);
         assert_eq!(all[1].result, Ended::UNHEARD);
         assert!(!all[1].is_well());

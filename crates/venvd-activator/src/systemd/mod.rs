@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 use venvd_app::{App, AppName, Layout, Record, Tag, UnitName};
 use venvd_bus::{Check, Code, Kind, UnitReport};
@@ -35,6 +36,7 @@ pub(crate) use self::under_units::UnderUnits;
 use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
+use crate::progress::{Progress, Teller};
 use crate::transaction::{CapturedUnit, Part, Transaction};
 use crate::units::{LeftDown, Units};
 
@@ -54,6 +56,7 @@ pub(crate) struct Systemd {
     presence: Presence,
     layout: Layout,
     numbers: AtomicU32,
+    progress: Teller,
 }
 
 impl Systemd {
@@ -72,7 +75,13 @@ impl Systemd {
             presence,
             layout: layout.clone(),
             numbers: AtomicU32::new(0),
+            progress: Teller::new(),
         })
+    }
+
+    /// Returns what sees how the units of a transaction do.
+    pub(crate) fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.follow()
     }
 
     /// Returns what ends when the bus goes away, after which nothing here works any more.
@@ -97,7 +106,8 @@ impl Systemd {
 
     async fn run(&self, unit: &str, job: &str) -> Result<(), Failure> {
         let mut bad = Vec::new();
-        for end in self.jobs.run(&self.manager, (unit, job)).await? {
+        let told = |end: &Ended| self.progress.unit(&end.unit, &end.result);
+        for end in self.jobs.run(&self.manager, (unit, job), told).await? {
             if !end.is_well() && !self.went_well_unheard(&end, job).await {
                 bad.push(end);
             }
@@ -284,6 +294,8 @@ impl Units for Systemd {
             return Ok(());
         }
         self.hold(transaction).await?;
+        let stopping = units.iter().filter_map(|unit| unit.parse().ok());
+        self.progress.begin(transaction.id, stopping, "waiting");
         let units: Vec<&str> = units.iter().map(String::as_str).collect();
         let target =
             RuntimeTarget::stopping(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
@@ -291,11 +303,17 @@ impl Units for Systemd {
     }
 
     async fn restart(&self, transaction: &Transaction) -> Result<(), Failure> {
+        let mut all = Vec::new();
         for part in transaction.changing() {
-            if !self.followers(part).await?.is_empty() {
-                self.forget_failures(&part.captured).await;
-                self.run(&target_of(&part.app), "restart").await?;
-            }
+            all.push((part, self.followers(part).await?));
+        }
+        all.retain(|(_, followers)| !followers.is_empty());
+        let units = all.iter().flat_map(|(_, followers)| followers);
+        self.progress
+            .begin(transaction.id, units.map(|unit| unit.unit.clone()), "waiting");
+        for (part, _) in all {
+            self.forget_failures(&part.captured).await;
+            self.run(&target_of(&part.app), "restart").await?;
         }
         Ok(())
     }
@@ -308,6 +326,8 @@ impl Units for Systemd {
         let units: Vec<&str> = captured
             .chain(transaction.outside.iter().map(UnitName::as_str))
             .collect();
+        let starting = units.iter().filter_map(|unit| unit.parse().ok());
+        self.progress.begin(transaction.id, starting, "waiting");
         let target =
             RuntimeTarget::starting(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
         // What was triggered meanwhile starts now, in what is in force by now.
@@ -333,16 +353,20 @@ impl Units for Systemd {
         }
         // Before the first look, so that no change falls between the two.
         let mut changes = Changes::of(&self.connection, &units).await.map_err(unknown)?;
+        self.progress.begin(transaction.id, units.keys().cloned(), "starting");
         let mut window = Window::new(expected, side, transaction.settle);
         let begun = Instant::now();
         let (mut seen, mut stale) = (BTreeMap::new(), units.keys().cloned().collect::<BTreeSet<_>>());
         loop {
             for (unit, path) in units.iter().filter(|(unit, _)| stale.contains(unit)) {
                 let observation = members::observe(&self.connection, path).await.map_err(unknown)?;
+                self.progress.unit(unit.as_str(), &observation.describe());
                 seen.insert(unit.clone(), observation);
             }
             match window.look(begun.elapsed(), &seen) {
                 Verdict::Wait(at_most) => {
+                    self.progress
+                        .settling(Some(at_most).filter(|rest| *rest < Duration::MAX));
                     stale = tokio::select! {
                         changed = changes.next() => changed.into_iter().collect(),
                         () = tokio::time::sleep(at_most.min(LOOK)) => units.keys().cloned().collect(),

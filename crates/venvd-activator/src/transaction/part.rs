@@ -8,6 +8,7 @@ use venvd_app::{AppName, UnitName};
 use venvd_bus::{AppChange, Kind};
 
 use crate::commands::Commands;
+use crate::digest::Digest;
 use crate::machine::Side;
 
 /// One app of a transaction.
@@ -28,6 +29,9 @@ pub struct Part {
     /// The venv asked for.
     #[serde(with = "venv_path")]
     pub to: Option<VenvPath>,
+    /// What the manifest of that must have, where somebody was asked about it.
+    #[serde(default)]
+    pub digest: Option<Digest>,
     /// What the active link said, if it was the link that asked: only if it still does, it is put back.
     pub asked: Option<PathBuf>,
     /// The text of the file that turns the app on and off, as it was; nothing if there was none.

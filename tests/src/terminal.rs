@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use venvd_tests::Machine;
+use crate::Machine;
 
 /// Longer than any program of these tests takes to answer on a busy host.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A terminal with a shell of root's in it.
 #[derive(Debug)]
-pub(crate) struct Terminal<'a> {
+pub struct Terminal<'a> {
     machine: &'a Machine,
     name: &'static str,
 }
 
 impl<'a> Terminal<'a> {
     /// Opens one in which `shell` runs.
-    pub(crate) fn open(machine: &'a Machine, name: &'static str, shell: &str) -> Self {
+    pub fn open(machine: &'a Machine, name: &'static str, shell: &str) -> Self {
         let terminal = Self { machine, name };
         terminal.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "120", "-y", "24", shell]);
         terminal
@@ -31,35 +31,41 @@ impl<'a> Terminal<'a> {
     }
 
     /// Types a text.
-    pub(crate) fn type_text(&self, text: &str) {
+    pub fn type_text(&self, text: &str) {
         self.tmux(&["send-keys", "-l", text]);
     }
 
     /// Presses a key, by tmux's name of it.
-    pub(crate) fn press(&self, key: &str) {
+    pub fn press(&self, key: &str) {
         self.tmux(&["send-keys", key]);
     }
 
     /// Types a line.
-    pub(crate) fn enter(&self, line: &str) {
+    pub fn enter(&self, line: &str) {
         self.type_text(line);
         self.press("Enter");
     }
 
     /// Changes the size.
-    pub(crate) fn resize(&self, columns: u16, rows: u16) {
+    pub fn resize(&self, columns: u16, rows: u16) {
         self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
     }
 
     /// Waits until a line is there that begins like this.
-    pub(crate) fn wait_for(&self, beginning: &str) {
+    ///
+    /// # Panics
+    /// When it does not come within [`PATIENCE`].
+    pub fn wait_for(&self, beginning: &str) {
         self.wait_until(beginning, |screen| {
             screen.lines().any(|line| line.starts_with(beginning))
         });
     }
 
     /// Waits until the last line that is not empty is exactly this, but for blanks at its end.
-    pub(crate) fn wait_for_last(&self, line: &str) {
+    ///
+    /// # Panics
+    /// When it does not come within [`PATIENCE`].
+    pub fn wait_for_last(&self, line: &str) {
         self.wait_until(line, |screen| screen.trim_end().lines().last() == Some(line));
     }
 
@@ -72,7 +78,9 @@ impl<'a> Terminal<'a> {
         }
     }
 
-    fn screen(&self) -> String {
+    /// Returns what is on it, and what went out at its upper end.
+    #[must_use]
+    pub fn screen(&self) -> String {
         let screen = self.tmux(&["capture-pane", "-p", "-S", "-"]);
         screen.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
