@@ -193,6 +193,31 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
+    /// Say that a venv must not run any more
+    ///
+    /// From now on no activation puts it in force, not even with --force, nor does a rollback or a boot; it has no sudo
+    /// rights, and root's daemons of it end. It need not be on this host yet. What is in force is refused, unless with
+    /// --force: then its rights end at once, and its units start from the venv before, or from what the distribution
+    /// installed, when they are restarted.
+    Revoke {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+        /// Why, for whoever asks for it later
+        #[arg(value_name = "REASON")]
+        reason: String,
+        /// Revoke it also while it is in force
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a revoked venv be put in force again
+    ///
+    /// Nothing is activated. Where it is the committed one, its units start from it again when they are restarted.
+    Unrevoke {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+    },
     /// Put the venv back in force that was there before
     ///
     /// This is an activation of what /etc/venvd/previous/APP names, without hooks: those migrate forward.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use venvd_app::{AppName, Scope, VenvName};
-use venvd_bus::{JobReport, ManagerProxy, job_id};
+use venvd_bus::{BUS_NAME, JobReport, ManagerProxy, job_id};
 use zbus::{OwnedObjectPath, Variant};
 
 use crate::args::How;
@@ -79,6 +79,22 @@ async fn ask(scope: Scope, request: &Request, progress: &mut dyn FnMut(&JobRepor
             return Ok(report);
         }
     }
+}
+
+/// Returns a job as venvd knows it; nothing where it does not run or does not answer. It is not started for that.
+pub(crate) fn job(scope: Scope, id: u32) -> Option<JobReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    runtime.block_on(async {
+        let connection = bus(scope).await.ok()?;
+        let names = zbus::fdo::DBusProxy::new(&connection).await.ok()?;
+        let runs = names.name_has_owner(BUS_NAME.try_into().ok()?).await.ok()?;
+        runs.then_some(())?;
+        let json = ManagerProxy::new(&connection).await.ok()?.get_job(id).await.ok()?;
+        JobReport::from_json(&json).ok()
+    })
 }
 
 /// Connects to the bus of the manager that runs the units.

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use venvd_app::links::VenvPath;
+use venvd_app::revoked::is_revoked;
 use venvd_app::{App, Layout, in_force, search};
+use venvd_core::leftovers;
 use venvd_core::usage::{Usage, Use};
 use venvd_fs::report;
 use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
 use crate::host::Host;
-use crate::leftovers;
 use crate::machine::{Admit, Failure, When};
 use crate::transaction::{Part, Transaction};
 
@@ -52,7 +53,10 @@ impl Host {
             let gone = leaving::read(layout, &app.name)?;
             leaving::write(layout, &app.name, &[])?;
             let gone = gone.into_iter().map(|leaving| leaving.venv);
-            leftovers::end_daemons(layout, &gone.chain(part.outgoing.clone()).collect::<Vec<_>>());
+            let gone: Vec<VenvPath> = gone.chain(part.outgoing.clone()).collect();
+            if let Err(error) = leftovers::end_daemons(layout, &gone) {
+                tracing::warn!("daemons of root's may be left: {}", report(&error));
+            }
         }
         Ok(())
     }
@@ -148,11 +152,16 @@ pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<R
     for leaving in venvs {
         let members = usage.members_of(&leaving.venv).cloned();
         let (daemons, others): (Vec<Use>, Vec<Use>) = members.partition(|one| leftovers::is_daemon(one.pid));
-        if now < leaving.until && !others.is_empty() {
+        let may_stay = now < leaving.until && !is_revoked(layout, leaving.venv.name());
+        if may_stay && !others.is_empty() {
             stay.push((leaving, others));
         } else {
             // Whom they served is gone, or has no rights any more.
-            daemons.iter().for_each(|daemon| leftovers::end(daemon.pid));
+            for daemon in &daemons {
+                if let Err(error) = leftovers::end(daemon.pid) {
+                    tracing::warn!("a daemon of root's is left: {}", report(&error));
+                }
+            }
         }
     }
     stay

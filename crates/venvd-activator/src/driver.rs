@@ -181,4 +181,6 @@ fn each(parts: &[Part], does: impl Fn(&Part) -> Result<(), Failure>) -> Result<(
 #[cfg(test)]
 mod command_tests;
 #[cfg(test)]
+mod revoked_tests;
+#[cfg(test)]
 mod tests;

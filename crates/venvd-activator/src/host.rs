@@ -9,7 +9,7 @@ use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
-use venvd_app::{App, AppName, Layout, ProgramName, Record, interpreter};
+use venvd_app::{App, AppName, Layout, ProgramName, Record};
 use venvd_bus::{Code, Kind, Outcome};
 use venvd_core::brake;
 use venvd_core::note::Note;
@@ -140,6 +140,9 @@ impl Host {
         }
         let Some(to) = &part.to else { return Ok(()) };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
+        if let Some(note) = brake::revoked(&self.layout, to.name())? {
+            return Err(Failure::new(Code::REVOKED, brake::revoked_text(to.name(), &note)));
+        }
         if !part.is_same() {
             self.check_brakes(transaction, to)?;
         }
@@ -253,9 +256,9 @@ impl Host {
         let (app, venv) = (&part.app, part.from.as_ref());
         let path = Link::Previous.record(&self.layout, app);
         let record = venv.map(|venv| self.record(venv));
-        if let Some(Ok(record)) = &record
-            && let Some(unfit) = interpreter::unfit(&self.layout, record)
-            && self.has_way_back(app)
+        if let (Some(venv), Some(Ok(record))) = (venv, &record)
+            && let Some(unfit) = in_force::unfit(&self.layout, venv, Some(record))
+            && self.has_way_back(part)
         {
             tracing::info!(
                 "{app}: {} is no way back, so previous stays as it is: {unfit}",
@@ -275,11 +278,14 @@ impl Host {
         Ok(links::set(&self.layout, Link::Previous, app, venv)?)
     }
 
-    /// Returns whether the previous venv can run on this host, as far as is known.
-    fn has_way_back(&self, app: &AppName) -> bool {
-        let previous = links::read(&self.layout, Link::Previous, app).ok().flatten();
-        let record = previous.and_then(|venv| Record::load(&self.layout, Link::Previous, &venv).ok());
-        record.is_some_and(|record| interpreter::unfit(&self.layout, &record).is_none())
+    /// Returns whether the previous venv is another than what is in force now and can run on this host, as far as is known.
+    fn has_way_back(&self, part: &Part) -> bool {
+        let previous = links::read(&self.layout, Link::Previous, &part.app);
+        let Some(venv) = previous.ok().flatten().filter(|venv| Some(venv) != part.to.as_ref()) else {
+            return false;
+        };
+        let record = Record::load(&self.layout, Link::Previous, &venv).ok();
+        record.is_some_and(|record| in_force::unfit(&self.layout, &venv, Some(&record)).is_none())
     }
 
     /// Returns the text of the fragment that turns an app on and off, to put it back.

@@ -8,7 +8,6 @@
 //! - `actor`: one after the other
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
-//! - `leftovers`: root's daemons of a venv whose rights end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
 //! - `exposed`: links of exposed commands
 
@@ -21,7 +20,6 @@ mod driver;
 mod exposed;
 mod host;
 mod leaving;
-mod leftovers;
 mod log;
 pub mod machine;
 mod policies;

@@ -141,6 +141,8 @@ impl Code {
     pub const FROZEN: &str = "frozen";
     /// The venv did not run well on this host before.
     pub const KNOWN_BAD: &str = "known-bad";
+    /// An administrator has revoked the venv.
+    pub const REVOKED: &str = "revoked";
     /// venvd or the machine went down in the middle.
     pub const INTERRUPTED: &str = "interrupted";
 

@@ -13,6 +13,7 @@ mod list;
 mod offline;
 mod policy;
 mod repair;
+mod revoke;
 mod status;
 mod verify;
 
@@ -71,6 +72,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Unhold { venv } => return hold::unhold(&layout, &venv, json),
         Command::Freeze { app, reason } => return freeze::freeze(&layout, &app, reason.as_deref(), json),
         Command::Thaw { app } => return freeze::thaw(&layout, &app, json),
+        Command::Revoke { venv, reason, force } => {
+            let in_force = match force {
+                true => revoke::InForce::Too,
+                false => revoke::InForce::Refuse,
+            };
+            return revoke::revoke(&layout, &venv, (&reason, in_force), json);
+        }
+        Command::Unrevoke { venv } => return revoke::unrevoke(&layout, &venv, json),
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Status { app } => return status::run(&layout, app.as_ref(), json),
