@@ -174,6 +174,9 @@ pub(crate) enum Command {
         venvs: Vec<VenvName>,
         #[command(flatten)]
         how: How,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Keep an app at the venv that is in force
     ///
@@ -224,6 +227,9 @@ pub(crate) enum Command {
     Rollback {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Let units, sudoers, rootwrap and exposed commands of an app follow its venv
     ///
@@ -232,6 +238,9 @@ pub(crate) enum Command {
     Enable {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Put everything of an app back as the distribution made it
     ///
@@ -240,6 +249,9 @@ pub(crate) enum Command {
     Disable {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show what is asked for, in force and really running, what is wrong, and what to type next
     ///

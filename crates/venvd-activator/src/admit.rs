@@ -23,21 +23,16 @@ impl Host {
         admit: Admit,
     ) -> Result<(), Failure> {
         let layout = self.layout();
-        let at_the_end = matches!(admit, Admit::InForce | Admit::Leaving);
-        if !layout.has_policies() || !at_the_end && !part.changes_units(transaction.case.kind) {
+        if !layout.has_policies() || !self.concerns_policies((transaction, part), admit) {
             return Ok(());
         }
         let (app, on) = self.app_in_force(&part.app)?;
         let is_on = on.enabled && on.admitted;
-        let (old, new) = (part.outgoing.iter(), part.to.iter());
         let venvs: Vec<VenvPath> = match admit {
-            Admit::None => Vec::new(),
-            Admit::New => new.cloned().collect(),
-            Admit::Both => behind(old.chain(new), leaving::read(layout, &app.name)?),
-            Admit::Turned => behind(new.chain(old), leaving::read(layout, &app.name)?),
             Admit::InForce | Admit::Leaving if !is_on => Vec::new(),
             Admit::InForce => leaving::admitted(layout, &app.name, self.in_force(&app)?)?,
             Admit::Leaving => return self.let_leave(&app, (part, transaction.case.restart)),
+            on_the_way => self.admits(part, on_the_way)?,
         };
         if venvs.is_empty() {
             match venvd_policy::remove(layout, &app) {
@@ -59,6 +54,24 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether the policies of an app are written: on the way, only of those whose units change.
+    pub(crate) fn concerns_policies(&self, (transaction, part): (&Transaction, &Part), admit: Admit) -> bool {
+        let at_the_end = matches!(admit, Admit::InForce | Admit::Leaving);
+        at_the_end || part.changes_units(transaction.case.kind)
+    }
+
+    /// Returns which venvs of an app are admitted on the way, the first one in front.
+    pub(crate) fn admits(&self, part: &Part, admit: Admit) -> Result<Vec<VenvPath>, Failure> {
+        let (old, new) = (part.outgoing.iter(), part.to.iter());
+        let leaving = || leaving::read(self.layout(), &part.app);
+        Ok(match admit {
+            Admit::Both => behind(old.chain(new), leaving()?),
+            Admit::Turned => behind(new.chain(old), leaving()?),
+            Admit::New => new.cloned().collect(),
+            Admit::None | Admit::InForce | Admit::Leaving => Vec::new(),
+        })
     }
 
     /// Admits what is in force, and what was before as long as it has processes.

@@ -47,21 +47,25 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         .await
         .context("systemd does not answer on the bus")?;
     let mut lost = systemd.lost();
+    let driver = Driver {
+        host: Host::new(layout),
+        journal,
+        units: systemd,
+    };
     // Methods are served before the name is ours, else the call that started us would find nothing.
     connection
         .object_server()
-        .at(MANAGER_PATH, Manager::new(&desk, &connection, layout.owners()))
+        .at(
+            MANAGER_PATH,
+            Manager::new(&desk, &driver, (&connection, layout.owners())),
+        )
         .await?;
     connection
         .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
         .await
         .with_context(|| format!("cannot be {BUS_NAME} on the bus; does another venvd run?"))?;
     let actor = Actor {
-        driver: Driver {
-            host: Host::new(layout),
-            journal,
-            units: systemd,
-        },
+        driver,
         desk,
         announce: Bus(connection),
     };

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use venvd_app::cmdline::Switch;
 use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
+use venvd_app::interpreter::Unfit;
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
 use venvd_app::{App, AppName, Layout, ProgramName, Record};
@@ -254,18 +255,15 @@ impl Host {
             return Ok(());
         }
         let (app, venv) = (&part.app, part.from.as_ref());
-        let path = Link::Previous.record(&self.layout, app);
-        let record = venv.map(|venv| self.record(venv));
-        if let (Some(venv), Some(Ok(record))) = (venv, &record)
-            && let Some(unfit) = in_force::unfit(&self.layout, venv, Some(record))
-            && self.has_way_back(part)
-        {
+        if let (Some(venv), Some(unfit)) = (venv, self.keeps_previous(part)) {
             tracing::info!(
                 "{app}: {} is no way back, so previous stays as it is: {unfit}",
-                record.venv
+                venv.name()
             );
             return Ok(());
         }
+        let path = Link::Previous.record(&self.layout, app);
+        let record = venv.map(|venv| self.record(venv));
         match record {
             Some(Ok(record)) => record.write(&path)?,
             // What was activated is in force and healthy; without this there is no fall-back at boot, that is all.
@@ -276,6 +274,14 @@ impl Host {
             None => drop(atomic::remove(&path)?),
         }
         Ok(links::set(&self.layout, Link::Previous, app, venv)?)
+    }
+
+    /// Returns why what was in force is no way back, where the previous venv is a better one.
+    pub(crate) fn keeps_previous(&self, part: &Part) -> Option<Unfit> {
+        let from = part.from.as_ref()?;
+        let record = self.record(from).ok()?;
+        let unfit = in_force::unfit(&self.layout, from, Some(&record))?;
+        self.has_way_back(part).then_some(unfit)
     }
 
     /// Returns whether the previous venv is another than what is in force now and can run on this host, as far as is known.

@@ -6,6 +6,7 @@
 //! - `watch`, `service`, `desk`, `request`: where requests come from
 //! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
+//! - `plan`: what it would do
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
@@ -22,6 +23,7 @@ mod host;
 mod leaving;
 mod log;
 pub mod machine;
+mod plan;
 mod policies;
 mod recover;
 mod request;

@@ -20,13 +20,17 @@ use zbus::{Connection, OwnedObjectPath, OwnedVariant, interface};
 
 use crate::actor::Announce;
 use crate::desk::Desk;
+use crate::driver::Driver;
 use crate::machine::{OldRights, When};
 use crate::request::{Ask, Options, Request, Want};
+use crate::systemd::Systemd;
 
 /// The object at `/org/venvd1`.
 #[derive(Debug)]
 pub(crate) struct Manager {
     desk: Arc<Desk>,
+    /// Tells what would be done.
+    driver: Driver<Systemd>,
     connection: Connection,
     /// Who may ask.
     owners: Owners,
@@ -34,9 +38,10 @@ pub(crate) struct Manager {
 
 impl Manager {
     /// Returns the object in front of a desk.
-    pub(crate) fn new(desk: &Arc<Desk>, connection: &Connection, owners: Owners) -> Self {
+    pub(crate) fn new(desk: &Arc<Desk>, driver: &Driver<Systemd>, (connection, owners): (&Connection, Owners)) -> Self {
         Self {
             desk: Arc::clone(desk),
+            driver: driver.clone(),
             connection: connection.clone(),
             owners,
         }
@@ -129,6 +134,32 @@ impl Manager {
             .await
     }
 
+    /// Returns what would be done, as JSON; nothing is changed. The verb is `activate`, `rollback`, `enable` or `disable`; but
+    /// for the first, tags are empty. The options are those of Activate.
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        verb: &str,
+        venvs: Vec<(String, String)>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> fdo::Result<String> {
+        // What speaks against it may name files that only root may read.
+        let caller_uid = self.caller(&header).await?;
+        if !self.owners.admit(caller_uid) {
+            return Err(fdo::Error::AccessDenied(
+                "only root may look at plans, or the user whose venvs they are".to_owned(),
+            ));
+        }
+        let request = Request {
+            wants: wants(verb, &venvs)?,
+            caller_uid: Some(caller_uid),
+            options: options_of(&options)?,
+        };
+        let plan = self.driver.plan(&request).await;
+        plan.to_json().map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
     /// Returns how a job is, or how it ended, as JSON.
     #[zbus(out_args("report"))]
     async fn get_job(&self, #[zbus(header)] header: Header<'_>, id: u32) -> fdo::Result<String> {
@@ -178,6 +209,21 @@ impl Announce for Bus {
         if let Err(error) = told.await {
             tracing::warn!("nobody is told that job {} ended: {error}", report.id);
         }
+    }
+}
+
+/// Returns what a verb asks for.
+fn wants(verb: &str, venvs: &[(String, String)]) -> fdo::Result<Vec<Want>> {
+    let ask = match verb {
+        "activate" => return activations(venvs),
+        "rollback" => Ask::Rollback,
+        "enable" => Ask::Enable,
+        "disable" => Ask::Disable,
+        _ => return Err(invalid(format!("there is no verb {verb:?}"))),
+    };
+    match venvs {
+        [(app, tag)] if tag.is_empty() => one(app, ask),
+        _ => Err(invalid(format!("{verb} is about one app, without a tag"))),
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod job;
 mod manager;
+pub mod plan;
 
 pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
 pub use manager::{BUS_NAME, INTERFACE, JobRemovedArgs, JobRemovedStream, MANAGER_PATH, ManagerProxy};

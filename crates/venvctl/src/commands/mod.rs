@@ -11,6 +11,7 @@ mod install;
 mod job;
 mod list;
 mod offline;
+mod plan;
 mod policy;
 mod repair;
 mod revoke;
@@ -43,7 +44,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     let layout = layout(args.root, args.user)?;
     output::spelling::speak_of(layout.scope());
     let json = args.json;
-    let request = match args.command {
+    let (request, dry_run) = match args.command {
         Command::Build {
             target,
             lock,
@@ -104,12 +105,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Activate { venvs, how } => Request::Activate { venvs, how },
-        Command::Rollback { app } => Request::Rollback(app),
-        Command::Enable { app } => Request::Enable(app),
-        Command::Disable { app } => Request::Disable(app),
+        Command::Activate { venvs, how, dry_run } => (Request::Activate { venvs, how }, dry_run),
+        Command::Rollback { app, dry_run } => (Request::Rollback(app), dry_run),
+        Command::Enable { app, dry_run } => (Request::Enable(app), dry_run),
+        Command::Disable { app, dry_run } => (Request::Disable(app), dry_run),
     };
-    if layout.root().is_host() {
+    if dry_run {
+        plan::run(&layout, &request, json)
+    } else if layout.root().is_host() {
         job::run(&layout, &request, json)
     } else {
         offline::run(&layout, &request, json)

@@ -318,6 +318,10 @@ pub(super) const VERBS: &[Verb] = &[
                 "venvctl activate nova:29.2.0 placement:11.0.1",
             ),
             example(
+                "What it would do, step by step, with the jobs of systemd and all that goes down with them:",
+                "venvctl activate --dry-run nova:29.2.0",
+            ),
+            example(
                 "With nothing restarted now, but with the next start of each unit:",
                 "venvctl activate --at-next-restart nova:29.2.0",
             ),

@@ -8,12 +8,14 @@ mod commands;
 mod hold;
 mod jobs;
 mod members;
+mod moves;
 mod preview;
 mod proxies;
 mod settle;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -31,6 +33,7 @@ use self::target::RuntimeTarget;
 use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
+use crate::plan::Moves;
 use crate::transaction::{CapturedUnit, Part, Transaction};
 use crate::units::Units;
 
@@ -42,13 +45,13 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// systemd, reached over the system bus.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
-    jobs: Jobs,
+    jobs: Arc<Jobs>,
     layout: Layout,
-    numbers: AtomicU32,
+    numbers: Arc<AtomicU32>,
 }
 
 impl Systemd {
@@ -58,13 +61,13 @@ impl Systemd {
     /// When it does not answer.
     pub(crate) async fn new(connection: &Connection, layout: &Layout) -> zbus::Result<Self> {
         let manager = ManagerProxy::new(connection).await?;
-        let jobs = Jobs::listen(&manager).await?;
+        let jobs = Arc::new(Jobs::listen(&manager).await?);
         Ok(Self {
             connection: connection.clone(),
             manager,
             jobs,
             layout: layout.clone(),
-            numbers: AtomicU32::new(0),
+            numbers: Arc::default(),
         })
     }
 
@@ -269,6 +272,10 @@ impl Units for Systemd {
             }
         }
         Ok(())
+    }
+
+    async fn moves(&self, transaction: &Transaction) -> Result<Moves, Failure> {
+        self.told(transaction).await
     }
 
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {
