@@ -174,6 +174,9 @@ pub(crate) enum Command {
         venvs: Vec<VenvName>,
         #[command(flatten)]
         how: How,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Keep an app at the venv that is in force
     ///
@@ -193,12 +196,40 @@ pub(crate) enum Command {
         /// The app
         app: AppName,
     },
+    /// Say that a venv must not run any more
+    ///
+    /// From now on no activation puts it in force, not even with --force, nor does a rollback or a boot; it has no sudo
+    /// rights, and root's daemons of it end. It need not be on this host yet. What is in force is refused, unless with
+    /// --force: then its rights end at once, and its units start from the venv before, or from what the distribution
+    /// installed, when they are restarted.
+    Revoke {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+        /// Why, for whoever asks for it later
+        #[arg(value_name = "REASON")]
+        reason: String,
+        /// Revoke it also while it is in force
+        #[arg(long)]
+        force: bool,
+    },
+    /// Let a revoked venv be put in force again
+    ///
+    /// Nothing is activated. Where it is the committed one, its units start from it again when they are restarted.
+    Unrevoke {
+        /// APP:TAG
+        #[arg(value_name = "APP:TAG")]
+        venv: VenvName,
+    },
     /// Put the venv back in force that was there before
     ///
     /// This is an activation of what /etc/venvd/previous/APP names, without hooks: those migrate forward.
     Rollback {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Let units, sudoers, rootwrap and exposed commands of an app follow its venv
     ///
@@ -207,6 +238,9 @@ pub(crate) enum Command {
     Enable {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Put everything of an app back as the distribution made it
     ///
@@ -215,6 +249,9 @@ pub(crate) enum Command {
     Disable {
         /// The app
         app: AppName,
+        /// Change nothing; say what would be done, in which order, and whether it would be refused
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Show what became of activations: when, from which venv to which, who asked, and why they failed
     ///

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use venvd_app::links::VenvPath;
+use venvd_app::revoked::is_revoked;
 use venvd_app::{App, Layout, in_force, search};
+use venvd_core::leftovers;
 use venvd_core::usage::{Usage, Use};
 use venvd_fs::report;
 use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
 use crate::host::Host;
-use crate::leftovers;
 use crate::machine::{Admit, Failure, When};
 use crate::transaction::{Part, Transaction};
 
@@ -22,21 +23,16 @@ impl Host {
         admit: Admit,
     ) -> Result<(), Failure> {
         let layout = self.layout();
-        let at_the_end = matches!(admit, Admit::InForce | Admit::Leaving);
-        if !layout.has_policies() || !at_the_end && !part.changes_units(transaction.case.kind) {
+        if !layout.has_policies() || !self.concerns_policies((transaction, part), admit) {
             return Ok(());
         }
         let (app, on) = self.app_in_force(&part.app)?;
         let is_on = on.enabled && on.admitted;
-        let (old, new) = (part.outgoing.iter(), part.to.iter());
         let venvs: Vec<VenvPath> = match admit {
-            Admit::None => Vec::new(),
-            Admit::New => new.cloned().collect(),
-            Admit::Both => behind(old.chain(new), leaving::read(layout, &app.name)?),
-            Admit::Turned => behind(new.chain(old), leaving::read(layout, &app.name)?),
             Admit::InForce | Admit::Leaving if !is_on => Vec::new(),
             Admit::InForce => leaving::admitted(layout, &app.name, self.in_force(&app)?)?,
             Admit::Leaving => return self.let_leave(&app, (part, transaction.case.restart)),
+            on_the_way => self.admits(part, on_the_way)?,
         };
         if venvs.is_empty() {
             match venvd_policy::remove(layout, &app) {
@@ -52,9 +48,30 @@ impl Host {
             let gone = leaving::read(layout, &app.name)?;
             leaving::write(layout, &app.name, &[])?;
             let gone = gone.into_iter().map(|leaving| leaving.venv);
-            leftovers::end_daemons(layout, &gone.chain(part.outgoing.clone()).collect::<Vec<_>>());
+            let gone: Vec<VenvPath> = gone.chain(part.outgoing.clone()).collect();
+            if let Err(error) = leftovers::end_daemons(layout, &gone) {
+                tracing::warn!("daemons of root's may be left: {}", report(&error));
+            }
         }
         Ok(())
+    }
+
+    /// Returns whether the policies of an app are written: on the way, only of those whose units change.
+    pub(crate) fn concerns_policies(&self, (transaction, part): (&Transaction, &Part), admit: Admit) -> bool {
+        let at_the_end = matches!(admit, Admit::InForce | Admit::Leaving);
+        at_the_end || part.changes_units(transaction.case.kind)
+    }
+
+    /// Returns which venvs of an app are admitted on the way, the first one in front.
+    pub(crate) fn admits(&self, part: &Part, admit: Admit) -> Result<Vec<VenvPath>, Failure> {
+        let (old, new) = (part.outgoing.iter(), part.to.iter());
+        let leaving = || leaving::read(self.layout(), &part.app);
+        Ok(match admit {
+            Admit::Both => behind(old.chain(new), leaving()?),
+            Admit::Turned => behind(new.chain(old), leaving()?),
+            Admit::New => new.cloned().collect(),
+            Admit::None | Admit::InForce | Admit::Leaving => Vec::new(),
+        })
     }
 
     /// Admits what is in force, and what was before as long as it has processes.
@@ -148,11 +165,16 @@ pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<R
     for leaving in venvs {
         let members = usage.members_of(&leaving.venv).cloned();
         let (daemons, others): (Vec<Use>, Vec<Use>) = members.partition(|one| leftovers::is_daemon(one.pid));
-        if now < leaving.until && !others.is_empty() {
+        let may_stay = now < leaving.until && !is_revoked(layout, leaving.venv.name());
+        if may_stay && !others.is_empty() {
             stay.push((leaving, others));
         } else {
             // Whom they served is gone, or has no rights any more.
-            daemons.iter().for_each(|daemon| leftovers::end(daemon.pid));
+            for daemon in &daemons {
+                if let Err(error) = leftovers::end(daemon.pid) {
+                    tracing::warn!("a daemon of root's is left: {}", report(&error));
+                }
+            }
         }
     }
     stay

@@ -106,6 +106,15 @@ impl Part {
 }
 
 impl Transaction {
+    /// Returns the health commands that are to be run.
+    pub(crate) fn health_commands(&self) -> Vec<String> {
+        let running = self.changing().filter(|part| !part.captured.is_empty());
+        running
+            .flat_map(Part::health)
+            .map(|run| run.command.to_string())
+            .collect()
+    }
+
     /// Returns a hook by its number within the stage: those of the first app that changes, then those of the next.
     fn hook(&self, (stage, number): (HookStage, usize)) -> Option<(&Hook, Run<'_>)> {
         let hooks = self.changing().flat_map(|part| {
@@ -117,6 +126,40 @@ impl Transaction {
 }
 
 impl<U: Units> Driver<U> {
+    /// Returns whether a hook that will run leaves no way back.
+    pub(crate) async fn has_one_way_hook(&self, transaction: &Transaction) -> Result<bool, Failure> {
+        for part in transaction.changing() {
+            let hooks: Vec<&Hook> = part.commands.hooks.all().filter(|hook| hook.one_way).collect();
+            for hook in hooks {
+                match &hook.when_unit {
+                    Some(unit) if !self.units.is_enabled(part, unit).await? => {}
+                    _ => return Ok(true),
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns a hook as text, and what keeps it from running or comes of it.
+    pub(crate) async fn hook_text(
+        &self,
+        transaction: &Transaction,
+        hook: (HookStage, usize),
+    ) -> Result<Option<String>, Failure> {
+        let Some((hook, run)) = transaction.hook(hook) else {
+            return Ok(None);
+        };
+        let mut text = hook.run.to_string();
+        if let Some(unit) = &hook.when_unit
+            && !self.units.is_enabled(run.part, unit).await?
+        {
+            text.push_str(&format!(" (skipped: {unit} is not enabled on this host)"));
+        } else if hook.one_way {
+            text.push_str(" (one-way)");
+        }
+        Ok(Some(text))
+    }
+
     /// Runs a hook, unless it is for other hosts.
     pub(crate) async fn run_hook(
         &self,

@@ -54,21 +54,21 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     let (mut shutdown, inhibitor) = Shutdown::listen(&connection, layout.scope())
         .await
         .context("the bus does not say when the machine goes down")?;
+    let driver = Driver {
+        host: Host::new(layout),
+        journal,
+        units: systemd,
+    };
     // Methods are served before the name is ours, else the call that started us would find nothing.
-    let (host, news) = (Host::new(layout), desk.follow());
-    let front = Front::new(&desk, &host, &connection);
-    let objects = Objects::publish(&connection, &front, (&journal, systemd.progress())).await?;
+    let (front, news) = (Front::new(&desk, &driver.host, &connection), desk.follow());
+    let objects = Objects::publish(&connection, &front, &driver).await?;
     tokio::spawn(objects.follow(news));
     connection
         .request_name_with_flags(BUS_NAME, zbus::fdo::RequestNameFlags::DO_NOT_QUEUE)
         .await
         .with_context(|| format!("cannot be {BUS_NAME} on the bus; does another venvd run?"))?;
     let actor = Actor {
-        driver: Driver {
-            host,
-            journal,
-            units: systemd,
-        },
+        driver,
         announce: UnderUnits {
             connection: connection.clone(),
             scope: layout.scope(),

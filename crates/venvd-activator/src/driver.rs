@@ -14,7 +14,7 @@ use crate::transaction::{Journal, Part, Transaction, now};
 use crate::units::{LeftDown, Units, summary};
 
 /// Drives transactions to their end.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Driver<U> {
     pub(crate) host: Host,
     pub(crate) journal: Journal,
@@ -109,15 +109,7 @@ impl<U: Units> Driver<U> {
     async fn perform(&self, transaction: &mut Transaction, effect: Effect) -> Result<Event, Failure> {
         let host = &self.host;
         match effect {
-            Effect::Check => {
-                self.blocking(transaction, |host, transaction| {
-                    transaction
-                        .parts
-                        .iter()
-                        .try_for_each(|part| host.check(transaction, part))
-                })
-                .await?;
-            }
+            Effect::Check => self.check(transaction).await?,
             Effect::SetActive(side) => each(&transaction.parts, |part| host.set_active(part, side))?,
             Effect::Capture => return self.capture(transaction).await,
             Effect::MarkPending => transaction
@@ -155,8 +147,19 @@ impl<U: Units> Driver<U> {
         Ok(Event::Done)
     }
 
+    /// Looks at all that can be known beforehand.
+    pub(crate) async fn check(&self, transaction: &Transaction) -> Result<(), Failure> {
+        self.blocking(transaction, |host, transaction| {
+            transaction
+                .parts
+                .iter()
+                .try_for_each(|part| host.check(transaction, part))
+        })
+        .await
+    }
+
     /// Notes what runs of the apps whose units change, and what else goes down with it.
-    async fn capture(&self, transaction: &mut Transaction) -> Result<Event, Failure> {
+    pub(crate) async fn capture(&self, transaction: &mut Transaction) -> Result<Event, Failure> {
         let kind = transaction.case.kind;
         for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
             let (app, _) = self.host.app_in_force(&part.app)?;
@@ -208,5 +211,7 @@ fn each(parts: &[Part], does: impl Fn(&Part) -> Result<(), Failure>) -> Result<(
 
 #[cfg(test)]
 mod command_tests;
+#[cfg(test)]
+mod revoked_tests;
 #[cfg(test)]
 mod tests;

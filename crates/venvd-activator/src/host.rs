@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use venvd_app::cmdline::Switch;
 use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
+use venvd_app::interpreter::Unfit;
 use venvd_app::links::{self, Link, LinkError, VenvPath};
 use venvd_app::search::{self, LoadError};
-use venvd_app::{App, AppName, Layout, ProgramName, Record, interpreter};
+use venvd_app::{App, AppName, Layout, ProgramName, Record};
 use venvd_bus::{Code, Kind, Outcome};
 use venvd_core::brake;
 use venvd_core::note::Note;
@@ -140,6 +141,9 @@ impl Host {
         }
         let Some(to) = &part.to else { return Ok(()) };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
+        if let Some(note) = brake::revoked(&self.layout, to.name())? {
+            return Err(Failure::new(Code::REVOKED, brake::revoked_text(to.name(), &note)));
+        }
         if !part.is_same() {
             self.check_brakes(transaction, to)?;
         }
@@ -262,18 +266,15 @@ impl Host {
             return Ok(());
         }
         let (app, venv) = (&part.app, part.from.as_ref());
-        let path = Link::Previous.record(&self.layout, app);
-        let record = venv.map(|venv| self.record(venv));
-        if let Some(Ok(record)) = &record
-            && let Some(unfit) = interpreter::unfit(&self.layout, record)
-            && self.has_way_back(app)
-        {
+        if let (Some(venv), Some(unfit)) = (venv, self.keeps_previous(part)) {
             tracing::info!(
                 "{app}: {} is no way back, so previous stays as it is: {unfit}",
-                record.venv
+                venv.name()
             );
             return Ok(());
         }
+        let path = Link::Previous.record(&self.layout, app);
+        let record = venv.map(|venv| self.record(venv));
         match record {
             Some(Ok(record)) => record.write(&path)?,
             // What was activated is in force and healthy; without this there is no fall-back at boot, that is all.
@@ -286,11 +287,22 @@ impl Host {
         Ok(links::set(&self.layout, Link::Previous, app, venv)?)
     }
 
-    /// Returns whether the previous venv can run on this host, as far as is known.
-    fn has_way_back(&self, app: &AppName) -> bool {
-        let previous = links::read(&self.layout, Link::Previous, app).ok().flatten();
-        let record = previous.and_then(|venv| Record::load(&self.layout, Link::Previous, &venv).ok());
-        record.is_some_and(|record| interpreter::unfit(&self.layout, &record).is_none())
+    /// Returns why what was in force is no way back, where the previous venv is a better one.
+    pub(crate) fn keeps_previous(&self, part: &Part) -> Option<Unfit> {
+        let from = part.from.as_ref()?;
+        let record = self.record(from).ok()?;
+        let unfit = in_force::unfit(&self.layout, from, Some(&record))?;
+        self.has_way_back(part).then_some(unfit)
+    }
+
+    /// Returns whether the previous venv is another than what is in force now and can run on this host, as far as is known.
+    fn has_way_back(&self, part: &Part) -> bool {
+        let previous = links::read(&self.layout, Link::Previous, &part.app);
+        let Some(venv) = previous.ok().flatten().filter(|venv| Some(venv) != part.to.as_ref()) else {
+            return false;
+        };
+        let record = Record::load(&self.layout, Link::Previous, &venv).ok();
+        record.is_some_and(|record| in_force::unfit(&self.layout, &venv, Some(&record)).is_none())
     }
 
     /// Returns the text of the fragment that turns an app on and off, to put it back.

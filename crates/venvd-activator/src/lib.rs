@@ -8,9 +8,9 @@
 //! - [`digest`]: what somebody said yes to
 //! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
+//! - `plan`: what it would do
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
-//! - `leftovers`: root's daemons of a venv whose rights end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
 //! - `exposed`: links of exposed commands
 //! - `shutdown`, `watchdog`: when the machine goes down, and when venvd itself hangs
@@ -25,9 +25,9 @@ mod driver;
 mod exposed;
 mod host;
 mod leaving;
-mod leftovers;
 mod log;
 pub mod machine;
+mod plan;
 mod policies;
 mod progress;
 mod recover;

@@ -85,6 +85,8 @@ pub enum Rollback {
     Automatic,
     /// All stays as it is, for somebody to look at.
     Never,
+    /// The same, since what was in force is revoked: it must not start again.
+    Revoked,
 }
 
 /// What becomes of the rights of the venv that was in force.

@@ -19,7 +19,7 @@ pub(crate) struct Progress {
 }
 
 /// Where that is said.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Teller(watch::Sender<Progress>);
 
 impl Teller {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use venvd_app::definition::Health;
 use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::revoked::is_revoked;
 use venvd_app::{AppName, Tag, VenvName};
 use venvd_bus::{AppChange, Cause, Code, JobReport, Kind, Stage};
 use venvd_fs::report;
@@ -132,7 +133,9 @@ impl Request {
         }
         let health = health.unwrap_or_default();
         let case = Case {
-            rollback: if health.rollback {
+            rollback: if parts.iter().any(|part| runs_revoked(host, part)) {
+                Rollback::Revoked
+            } else if health.rollback {
                 Rollback::Automatic
             } else {
                 Rollback::Never
@@ -228,6 +231,12 @@ impl Request {
         };
         (part, health, objection)
     }
+}
+
+/// Returns whether units run from a venv that must not start again.
+fn runs_revoked(host: &Host, part: &Part) -> bool {
+    let from = part.from.as_ref().filter(|_| part.enabled && !part.is_same());
+    from.is_some_and(|from| is_revoked(host.layout(), from.name()))
 }
 
 /// Returns what holds for the units of two apps that change together.

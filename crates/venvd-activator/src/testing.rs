@@ -7,6 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
 use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::revoked::is_revoked;
 use venvd_app::{App, AppName, Layout, Record, UnitName, search};
 use venvd_bus::{Check, Code, JobReport, UnitReport};
 use venvd_core::Interpreter;
@@ -185,7 +186,8 @@ impl Simulated {
         let app: AppName = "nova".parse().unwrap();
         let on = search::load_app(&self.layout, &app).unwrap().enabled;
         let committed = links::read(&self.layout, Link::Committed, &app).unwrap();
-        match committed.filter(|_| on) {
+        let runs = |venv: &VenvPath| on && !is_revoked(&self.layout, venv.name());
+        match committed.filter(runs) {
             Some(venv) => venv.name().tag().to_string(),
             None => DISTRIBUTION.to_owned(),
         }

@@ -11,7 +11,7 @@ use venvd_app::{AppName, Layout, UnitName};
 use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
-use crate::machine::{Case, Failure, State};
+use crate::machine::{Case, Failure, Rollback, State};
 
 mod part;
 
@@ -103,6 +103,17 @@ impl Transaction {
             && self.state.is_one_way()
         {
             message.push_str("; a one-way hook had run, so there was no automatic way back");
+        }
+        if let Some(message) = &mut message
+            && self.state.outcome() == Some(Outcome::Failed)
+            && self.case.rollback == Rollback::Revoked
+        {
+            let before = self.parts.iter().filter_map(|part| part.from.as_ref());
+            let before: Vec<String> = before.map(|venv| venv.name().to_string()).collect();
+            let before = before.join(", ");
+            message.push_str(&format!(
+                "; what was in force ({before}) is revoked, so there was no automatic way back"
+            ));
         }
         let mut units = self.units.clone();
         for failed in [failure, stuck]

@@ -7,6 +7,7 @@ use venvd_bus::{Check, UnitReport};
 
 use crate::commands::Run;
 use crate::machine::{Captured, Failure, Side};
+use crate::plan::Moves;
 use crate::transaction::{CapturedUnit, Part, Transaction};
 
 /// What an activation that failed on its way back may have left down. It is still wanted, unless somebody has started and
@@ -31,6 +32,17 @@ pub(crate) trait Units {
 
     /// Refuses captured units that could not run from the new venvs, of which these records tell.
     async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<(), Failure>;
+
+    /// Returns what would be done with units, of a transaction that has captured them.
+    async fn moves(&self, transaction: &Transaction) -> Result<Moves, Failure> {
+        let captured: Vec<UnitName> = transaction.captured().map(|unit| unit.unit.clone()).collect();
+        Ok(Moves {
+            stop: captured.clone(),
+            restart: captured.clone(),
+            start: captured,
+            alone: Vec::new(),
+        })
+    }
 
     /// Stops the captured units, and those of the app that belong to its target.
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure>;

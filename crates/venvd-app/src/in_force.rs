@@ -4,7 +4,8 @@
 //! the policies and venvd. It looks at `/etc`, `/usr` and `/run` only, as `/var` is not there when generators run.
 //! It is the committed venv, unless the interpreter it was built for has gone from `/usr` (an upgrade of the
 //! distribution, an image with another Python): a service that would start with no or another Python does not start
-//! at all, so then the previous venv is used if its interpreter is there, else what the distribution installed.
+//! at all, so then the previous venv is used if its interpreter is there, else what the distribution installed. The same
+//! holds of a venv that is revoked: it must not start any more.
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use crate::interpreter::{self, Unfit};
 use crate::links::{self, Link, LinkError, VenvPath};
 use crate::name::AppName;
 use crate::record::{Record, RecordError};
+use crate::revoked::is_revoked;
 
 /// What stands above an app's own switch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,6 +125,15 @@ impl InForce {
 }
 
 impl Why {
+    /// Returns whether something else is in force because the committed venv is revoked.
+    #[must_use]
+    pub fn is_for_revocation(&self) -> bool {
+        match self {
+            Self::FellBackToPrevious { reason, .. } | Self::Distribution { reason, .. } => *reason == Unfit::Revoked,
+            Self::Committed | Self::NoVenv | Self::Off(_) => false,
+        }
+    }
+
     /// Returns whether something else is in force instead of this committed venv, which can't run.
     #[must_use]
     pub fn stands_in_for(&self, venv: &VenvPath) -> bool {
@@ -141,7 +152,7 @@ impl fmt::Display for Why {
                 formatter,
                 "{} can't run: {reason}; the previous venv stands in for it. {}",
                 committed.name(),
-                advice(committed)
+                advice(committed, reason)
             ),
             Self::Distribution {
                 committed,
@@ -151,7 +162,7 @@ impl fmt::Display for Why {
                 formatter,
                 "{} can't run: {reason}; {previous}: the units are as the distribution made them. {}",
                 committed.name(),
-                advice(committed)
+                advice(committed, reason)
             ),
             Self::NoVenv => write!(formatter, "no venv was put in force yet"),
             Self::Off(Off::Definition) => write!(formatter, "its definition has it off"),
@@ -164,9 +175,22 @@ impl fmt::Display for Why {
     }
 }
 
-fn advice(committed: &VenvPath) -> String {
+fn advice(committed: &VenvPath, reason: &Unfit) -> String {
     let app = committed.name().app();
-    format!("Install that python again, or build {app} anew and activate that")
+    match reason {
+        Unfit::Revoked => format!("Activate another one: `venvctl activate {app}:TAG`"),
+        _ => format!("Install that python again, or build {app} anew and activate that"),
+    }
+}
+
+/// Returns why a venv can't run on this host or must not, as far as can be told at boot. Without a record nothing is known
+/// of its interpreter.
+#[must_use]
+pub fn unfit(layout: &Layout, venv: &VenvPath, record: Option<&Record>) -> Option<Unfit> {
+    if is_revoked(layout, venv.name()) {
+        return Some(Unfit::Revoked);
+    }
+    interpreter::unfit(layout, record?)
 }
 
 /// Returns what is in force for an app, its switches considered.
@@ -196,7 +220,7 @@ pub fn of_links(layout: &Layout, app: &AppName) -> Result<InForce, LinkError> {
     };
     // Without a record nothing speaks against it: it was put in force by somebody.
     let record = Record::load(layout, Link::Committed, &committed).ok();
-    let Some(reason) = record.as_ref().and_then(|record| interpreter::unfit(layout, record)) else {
+    let Some(reason) = unfit(layout, &committed, record.as_ref()) else {
         return Ok(InForce {
             venv: Some(committed),
             record,
@@ -224,7 +248,7 @@ fn way_back(layout: &Layout, committed: &VenvPath) -> Result<(VenvPath, Record),
         .filter(|venv| venv != committed)
         .ok_or(NoWayBack::None)?;
     match Record::load(layout, Link::Previous, &venv).map_err(Box::new) {
-        Ok(record) => match interpreter::unfit(layout, &record) {
+        Ok(record) => match unfit(layout, &venv, Some(&record)) {
             None => Ok((venv, record)),
             Some(reason) => Err(NoWayBack::Unfit { venv, reason }.into()),
         },

@@ -10,9 +10,12 @@ use venvd_fs::chain;
 use crate::Layout;
 use crate::record::Record;
 
-/// Why a venv can't run on this host.
+/// Why a venv can't run on this host, or must not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
+    /// An administrator has revoked it.
+    #[error("it is revoked")]
+    Revoked,
     /// Its interpreter is gone.
     #[error("its interpreter {} is not there", interpreter.display())]
     Missing {

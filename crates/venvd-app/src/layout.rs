@@ -223,10 +223,28 @@ impl Layout {
         self.config(format!("frozen/{app}"))
     }
 
+    /// Returns the directory of what says that venvs must not run any more.
+    #[must_use]
+    pub fn revoked_venvs(&self) -> PathBuf {
+        self.config("revoked")
+    }
+
+    /// Returns the file that says that a venv must not run any more, and why.
+    #[must_use]
+    pub fn revoked(&self, name: &VenvName) -> PathBuf {
+        self.revoked_venvs().join(name.relative())
+    }
+
+    /// Returns the directory of what says that venvs did not run well on this host.
+    #[must_use]
+    pub fn known_bad_venvs(&self) -> PathBuf {
+        self.data("known-bad")
+    }
+
     /// Returns the file that says that a venv did not run well on this host.
     #[must_use]
     pub fn known_bad(&self, name: &VenvName) -> PathBuf {
-        self.data("known-bad").join(name.relative())
+        self.known_bad_venvs().join(name.relative())
     }
 
     /// Returns the directory of activations' journals.
@@ -315,6 +333,7 @@ mod tests {
                 layout.pending(&app),
                 layout.enabled_fragment(&app),
                 layout.held(&venv),
+                layout.revoked(&venv),
                 layout.locks(&app),
                 layout.venv(&venv),
                 layout.staging(),
@@ -334,6 +353,7 @@ mod tests {
                 "/r/etc/venvd/pending/nova",
                 "/r/etc/venvd/apps/nova.toml.d/90-enabled.toml",
                 "/r/etc/venvd/held/nova/1",
+                "/r/etc/venvd/revoked/nova/1",
                 "/r/etc/venvd/locks/nova",
                 "/r/var/lib/venvd/venvs/nova/1",
                 "/r/var/lib/venvd/staging",
@@ -352,6 +372,7 @@ mod tests {
                 "/r/home/alice/.config/venvd/pending/nova",
                 "/r/home/alice/.config/venvd/apps/nova.toml.d/90-enabled.toml",
                 "/r/home/alice/.config/venvd/held/nova/1",
+                "/r/home/alice/.config/venvd/revoked/nova/1",
                 "/r/home/alice/.config/venvd/locks/nova",
                 "/r/home/alice/.local/share/venvd/venvs/nova/1",
                 "/r/home/alice/.local/share/venvd/staging",

@@ -14,6 +14,7 @@ pub mod links;
 pub mod name;
 pub mod parallel;
 pub mod record;
+pub mod revoked;
 pub mod scope;
 pub mod search;
 pub mod settings;

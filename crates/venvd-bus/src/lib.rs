@@ -8,6 +8,7 @@
 pub mod event;
 pub mod job;
 mod manager;
+pub mod plan;
 
 pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
 pub use manager::{APP_INTERFACE, BUS_NAME, INTERFACE, JOB_INTERFACE, JOBS_PATH, MANAGER_PATH};

@@ -88,6 +88,10 @@ pub trait Manager {
     /// ended.
     fn list_jobs(&self) -> zbus::Result<Vec<(u32, OwnedObjectPath, String, String)>>;
 
+    /// Returns what would be done, as the JSON of a [`Plan`](crate::plan::Plan); nothing is changed. `verb` is `activate`,
+    /// `rollback`, `enable` or `disable`; but for the first, tags are empty. The options are those of `activate`.
+    fn plan(&self, verb: &str, venvs: &[(&str, &str)], options: HashMap<&str, Variant<'_>>) -> zbus::Result<String>;
+
     /// Returns a job's [`JobReport`](crate::JobReport) as JSON, open or ended.
     fn get_job(&self, id: u32) -> zbus::Result<String>;
 

@@ -16,6 +16,8 @@
 //! - [`verify`]: is it still what was sealed?
 //! - [`doctor`]: what is wrong on a host
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
+//! - [`leftovers`]: root's daemons of a venv whose rights end
+//! - [`brake`]: what an administrator forbids, and what failed before
 //! - [`mod@diff`]: two venvs side by side
 
 mod below;
@@ -29,6 +31,7 @@ pub mod hold;
 pub mod host_modules;
 pub mod install;
 pub mod interpreter;
+pub mod leftovers;
 pub mod list;
 pub mod lock;
 pub mod manifest;

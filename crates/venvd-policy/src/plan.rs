@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use venvd_app::links::VenvPath;
+use venvd_app::revoked::is_revoked;
 use venvd_app::search::{self, Declared};
 use venvd_app::{App, AppName, Layout, UserName};
 
@@ -96,6 +97,8 @@ impl Plan {
 /// None admitted means that the app is off. It only reads; whether the app is `enabled` is the caller's business. As a
 /// preflight, it is asked for the new venv alone: a program may be missing in one of two venvs, not in all.
 ///
+/// Of those that are admitted, revoked ones are not.
+///
 /// Other apps of the same user share its `secure_path`: those count that are on, with the venv that is in force.
 ///
 /// With none admitted, edited files are set aside whatever is asked for: an app must always be possible to turn off.
@@ -104,7 +107,8 @@ impl Plan {
 /// All that speaks against it; see [`Error`].
 pub fn plan(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) -> Result<Plan, Error> {
     let mut plan = plan_for(layout, app, admitted, || Sudo::installed(&app.name))?;
-    plan.settle_edited(if admitted.is_empty() { Edited::SetAside } else { edited })?;
+    let is_off = admitted.iter().all(|venv| is_revoked(layout, venv.name()));
+    plan.settle_edited(if is_off { Edited::SetAside } else { edited })?;
     Ok(plan)
 }
 
@@ -116,6 +120,13 @@ pub(crate) fn plan_for(
     admitted: &[VenvPath],
     installed: impl Fn() -> Result<Sudo, Error>,
 ) -> Result<Plan, Error> {
+    // A revoked venv has no rights, whoever would admit it.
+    let admitted: Vec<VenvPath> = admitted
+        .iter()
+        .filter(|venv| !is_revoked(layout, venv.name()))
+        .cloned()
+        .collect();
+    let admitted = admitted.as_slice();
     let planner = Planner {
         layout,
         app,

@@ -9,7 +9,8 @@ use std::io::IsTerminal;
 use std::time::SystemTime;
 
 use venvd_app::{AppName, Scope, VenvName};
-use venvd_bus::{JobReport, Kind, ManagerProxy, job_id};
+use venvd_bus::plan::Plan;
+use venvd_bus::{BUS_NAME, JobReport, Kind, ManagerProxy, job_id};
 use zbus::{OwnedObjectPath, Variant};
 
 use self::agent::Agent;
@@ -73,22 +74,55 @@ pub(crate) fn run(scope: Scope, request: &Request, show: &mut dyn Shown) -> Resu
     runtime.block_on(ask(scope, request, show))
 }
 
-async fn ask(scope: Scope, request: &Request, show: &mut dyn Shown) -> Result<JobReport, Failure> {
-    let connection = bus(scope).await.map_err(|error| {
-        let hint = match scope {
-            Scope::System => {
-                "is this a booted host (`systemctl status dbus.socket`)? For an image or a chroot use --root DIR"
+/// Asks venvd what it would do.
+pub(crate) fn plan(scope: Scope, request: &Request) -> Result<Plan, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::refused("io", format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        let connection = connect(scope).await?;
+        let manager = ManagerProxy::new(&connection).await.map_err(unreachable)?;
+        let (verb, app) = match request {
+            Request::Activate { venvs, how } => {
+                let venvs: Vec<(&str, &str)> = venvs.iter().map(named).collect();
+                let json = manager.plan("activate", &venvs, options(*how)).await;
+                return read_plan(&json.map_err(unreachable)?);
             }
-            Scope::User => {
-                "does your manager run (`loginctl enable-linger` keeps it), and does it have a bus (the package \
-                 dbus-user-session)? `systemctl status dbus.socket` says more"
-            }
+            Request::Rollback(app) => ("rollback", app),
+            Request::Enable(app) => ("enable", app),
+            Request::Disable(app) => ("disable", app),
         };
-        Failure::refused(
-            "no-bus",
-            format!("cannot reach the bus over which venvd is asked: {error}; {hint}"),
-        )
-    })?;
+        let json = manager.plan(verb, &[(app.as_str(), "")], HashMap::new()).await;
+        read_plan(&json.map_err(unreachable)?)
+    })
+}
+
+fn read_plan(json: &str) -> Result<Plan, Failure> {
+    Plan::from_json(json).map_err(|error| {
+        let message = format!("venvd's plan can't be read: {error}; are venvctl and venvd of one version?");
+        Failure::refused("protocol", message)
+    })
+}
+
+/// Returns a job as venvd knows it; nothing where it does not run or does not answer. It is not started for that.
+pub(crate) fn job(scope: Scope, id: u32) -> Option<JobReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    runtime.block_on(async {
+        let connection = bus(scope).await.ok()?;
+        let names = zbus::fdo::DBusProxy::new(&connection).await.ok()?;
+        let runs = names.name_has_owner(BUS_NAME.try_into().ok()?).await.ok()?;
+        runs.then_some(())?;
+        let json = ManagerProxy::new(&connection).await.ok()?.get_job(id).await.ok()?;
+        JobReport::from_json(&json).ok()
+    })
+}
+
+async fn ask(scope: Scope, request: &Request, show: &mut dyn Shown) -> Result<JobReport, Failure> {
+    let connection = connect(scope).await?;
     let manager = ManagerProxy::new(&connection).await.map_err(unreachable)?;
     let mut watch = Watch::new(&connection).await.map_err(unreachable)?;
     // Of a user's own manager nobody is asked anything.
@@ -106,6 +140,25 @@ async fn ask(scope: Scope, request: &Request, show: &mut dyn Shown) -> Result<Jo
         Err(error) => return Err(unreachable(error)),
     };
     watch.until_ended((id, request), show).await
+}
+
+/// Connects to the bus, or says what to look at.
+async fn connect(scope: Scope) -> Result<zbus::Connection, Failure> {
+    bus(scope).await.map_err(|error| {
+        let hint = match scope {
+            Scope::System => {
+                "is this a booted host (`systemctl status dbus.socket`)? For an image or a chroot use --root DIR"
+            }
+            Scope::User => {
+                "does your manager run (`loginctl enable-linger` keeps it), and does it have a bus (the package \
+                 dbus-user-session)? `systemctl status dbus.socket` says more"
+            }
+        };
+        Failure::refused(
+            "no-bus",
+            format!("cannot reach the bus over which venvd is asked: {error}; {hint}"),
+        )
+    })
 }
 
 /// Connects to the bus of the manager that runs the units.
@@ -129,14 +182,7 @@ pub(crate) async fn bus(scope: Scope) -> zbus::Result<zbus::Connection> {
 async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<OwnedObjectPath> {
     match request {
         Request::Activate { venvs, how } => {
-            let options = HashMap::from(
-                [
-                    ("revoke", how.revoke),
-                    ("at-next-restart", how.at_next_restart),
-                    ("force", how.force),
-                ]
-                .map(|(option, is_set)| (option, Variant::from(is_set))),
-            );
+            let options = options(*how);
             match venvs.as_slice() {
                 [venv] => {
                     manager
@@ -144,8 +190,8 @@ async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<Own
                         .await
                 }
                 several => {
-                    let venvs = several.iter().map(|venv| (venv.app().as_str(), venv.tag().as_str()));
-                    manager.activate_many(&venvs.collect::<Vec<_>>(), options).await
+                    let venvs: Vec<(&str, &str)> = several.iter().map(named).collect();
+                    manager.activate_many(&venvs, options).await
                 }
             }
         }
@@ -153,6 +199,21 @@ async fn call(manager: &ManagerProxy<'_>, request: &Request) -> zbus::Result<Own
         Request::Enable(app) => manager.enable(app.as_str()).await,
         Request::Disable(app) => manager.disable(app.as_str()).await,
     }
+}
+
+fn options(how: How) -> HashMap<&'static str, Variant<'static>> {
+    HashMap::from(
+        [
+            ("revoke", how.revoke),
+            ("at-next-restart", how.at_next_restart),
+            ("force", how.force),
+        ]
+        .map(|(option, is_set)| (option, Variant::from(is_set))),
+    )
+}
+
+fn named(venv: &VenvName) -> (&str, &str) {
+    (venv.app().as_str(), venv.tag().as_str())
 }
 
 fn unreachable(error: zbus::Error) -> Failure {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::{AppName, Layout, VenvName};
+use venvd_core::brake;
 use venvd_core::collect::Sizes;
 use venvd_core::hold;
 use venvd_core::list::{self, Listed};
@@ -34,6 +35,11 @@ struct Row {
     previous: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     held: Option<Note>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revoked: Option<Note>,
+    /// It did not run well on this host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    known_bad: Option<Note>,
     /// The processes that use it, as far as the caller may see them.
     used_by: Vec<Use>,
     /// Bytes of all its files.
@@ -70,6 +76,8 @@ impl Row {
             in_force: listed.committed,
             previous: listed.previous,
             held: None,
+            revoked: None,
+            known_bad: None,
             used_by: usage.of(&listed.venv).to_vec(),
             size: summary.as_ref().map(|summary| summary.size),
             alone: sizes.alone(&listed.venv),
@@ -100,6 +108,8 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, json: bool) -> Result<
     for listed in list::list(layout, app)? {
         let mut row = Row::new(listed, &sizes, &usage);
         row.held = hold::read(layout, &row.venv)?;
+        row.revoked = brake::revoked(layout, &row.venv)?;
+        row.known_bad = brake::known_bad(layout, &row.venv)?;
         venvs.push(row);
     }
     let total = Total {
@@ -147,6 +157,8 @@ fn state(row: &Row) -> String {
         (row.asked_for && !row.in_force, "asked for"),
         (row.previous, "previous"),
         (row.held.is_some(), "held"),
+        (row.revoked.is_some(), "revoked"),
+        (row.known_bad.is_some(), "known bad"),
         (!row.used_by.is_empty(), "used"),
     ];
     let said: Vec<&str> = words
@@ -170,6 +182,8 @@ mod tests {
             in_force,
             previous: false,
             held: (!in_force).then(Note::default),
+            revoked: (!in_force).then(Note::default),
+            known_bad: None,
             used_by: Vec::new(),
             size: Some(403_000_000),
             alone: 5_100_000,
@@ -187,7 +201,7 @@ mod tests {
         let expected = "\
 VENV      SIZE      ALONE     AGE     DISTRIBUTIONS  PYTHON  STATE
 nova:1    403.0 MB    5.1 MB  3 days  141            3.11.2  in force
-nova:2    403.0 MB    5.1 MB  3 days  141            3.11.2  held
+nova:2    403.0 MB    5.1 MB  3 days  141            3.11.2  held, revoked
 together  806.0 MB  408.0 MB
 ";
         assert_eq!(text(&listing, 1_000_000 + 3 * 86_400 + 5), expected);

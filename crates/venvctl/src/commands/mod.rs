@@ -12,8 +12,10 @@ mod job;
 mod list;
 mod log;
 mod offline;
+mod plan;
 mod policy;
 mod repair;
+mod revoke;
 mod status;
 mod verify;
 
@@ -43,7 +45,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
     let layout = layout(args.root, args.user)?;
     output::spelling::speak_of(layout.scope());
     let json = args.json;
-    let request = match args.command {
+    let (request, dry_run) = match args.command {
         Command::Build {
             target,
             lock,
@@ -72,6 +74,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
         Command::Unhold { venv } => return hold::unhold(&layout, &venv, json),
         Command::Freeze { app, reason } => return freeze::freeze(&layout, &app, reason.as_deref(), json),
         Command::Thaw { app } => return freeze::thaw(&layout, &app, json),
+        Command::Revoke { venv, reason, force } => {
+            let in_force = match force {
+                true => revoke::InForce::Too,
+                false => revoke::InForce::Refuse,
+            };
+            return revoke::revoke(&layout, &venv, (&reason, in_force), json);
+        }
+        Command::Unrevoke { venv } => return revoke::unrevoke(&layout, &venv, json),
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),
         Command::List { app } => return list::run(&layout, app.as_ref(), json),
         Command::Log { app, lines } => return log::run(&layout, (app.as_ref(), lines), json),
@@ -97,12 +107,14 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        Command::Activate { venvs, how } => Request::Activate { venvs, how },
-        Command::Rollback { app } => Request::Rollback(app),
-        Command::Enable { app } => Request::Enable(app),
-        Command::Disable { app } => Request::Disable(app),
+        Command::Activate { venvs, how, dry_run } => (Request::Activate { venvs, how }, dry_run),
+        Command::Rollback { app, dry_run } => (Request::Rollback(app), dry_run),
+        Command::Enable { app, dry_run } => (Request::Enable(app), dry_run),
+        Command::Disable { app, dry_run } => (Request::Disable(app), dry_run),
     };
-    if layout.root().is_host() {
+    if dry_run {
+        plan::run(&layout, &request, json)
+    } else if layout.root().is_host() {
         job::run(&layout, &request, json)
     } else {
         offline::run(&layout, &request, json)

@@ -88,6 +88,10 @@ pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<Exit
 fn put_in_force(layout: &Layout, app: &App, venv: &VenvPath) -> Result<(), Failure> {
     let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
     let manifest = preflight::check(layout, venv, &needed)?;
+    if let Some(note) = brake::revoked(layout, venv.name())? {
+        let message = brake::revoked_text(venv.name(), &note);
+        return Err(Failure::refused(Code::REVOKED, message));
+    }
     if let Some(note) = brake::frozen(layout, &app.name)? {
         let name = &app.name;
         let message = format!("{name} is frozen{note}; `venvctl thaw {name}` lets it be activated again");

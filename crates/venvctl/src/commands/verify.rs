@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use venvd_app::links::VenvPath;
 use venvd_app::{Layout, VenvName};
+use venvd_core::brake;
 use venvd_core::list;
 use venvd_core::verify::{self, Code, Cure, Options, Report};
 
@@ -32,7 +33,11 @@ pub(super) fn run(layout: &Layout, targets: &[Target], deep: bool, json: bool) -
     let mut all = Vec::new();
     for venv in venvs {
         let bar = Bytes::new(venv.name().to_string());
-        let report = verify::verify(layout, &venv, Options { deep }, &bar)?;
+        let mut report = verify::verify(layout, &venv, Options { deep }, &bar)?;
+        if let Some(note) = brake::revoked(layout, venv.name())? {
+            // That it is whole does not mean that it may run.
+            report.notes.push(format!("it is revoked{note}"));
+        }
         drop(bar);
         all.push(Verified {
             venv: venv.name().to_string(),

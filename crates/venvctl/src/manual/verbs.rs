@@ -75,6 +75,7 @@ pub(super) enum File {
     Previous,
     Held,
     Frozen,
+    Revoked,
     Pending,
     Report,
     DropIn,
@@ -111,6 +112,7 @@ impl File {
             Self::Previous => ("/etc/venvd/previous/APP", "the venv that was in force before"),
             Self::Held => ("/etc/venvd/held/APP/TAG", "says that a venv is held, and why"),
             Self::Frozen => ("/etc/venvd/frozen/APP", "says that an app is frozen, and why"),
+            Self::Revoked => ("/etc/venvd/revoked/APP/TAG", "says that a venv is revoked, and why"),
             Self::Pending => ("/etc/venvd/pending/APP", "says that an activation is open"),
             Self::Report => (
                 "/run/systemd/generator/venvd-report.json",
@@ -316,6 +318,10 @@ pub(super) const VERBS: &[Verb] = &[
                 "venvctl activate nova:29.2.0 placement:11.0.1",
             ),
             example(
+                "What it would do, step by step, with the jobs of systemd and all that goes down with them:",
+                "venvctl activate --dry-run nova:29.2.0",
+            ),
+            example(
                 "With nothing restarted now, but with the next start of each unit:",
                 "venvctl activate --at-next-restart nova:29.2.0",
             ),
@@ -361,6 +367,29 @@ pub(super) const VERBS: &[Verb] = &[
         exit: Exit::Done,
         files: &[File::Frozen],
         see: &["freeze", "activate"],
+    },
+    Verb {
+        name: "revoke",
+        examples: &[
+            example(
+                "A fault became known in a venv that is not in force:",
+                "venvctl revoke nova:29.2.0 'CVE-2026-0815'",
+            ),
+            example(
+                "In the one that is in force, and there is no other yet: its sudo rights end at once:",
+                "venvctl revoke --force nova:29.2.0 'CVE-2026-0815'",
+            ),
+        ],
+        exit: Exit::Done,
+        files: &[File::Revoked, File::Sudoers, File::RootwrapConf],
+        see: &["unrevoke", "activate", "status"],
+    },
+    Verb {
+        name: "unrevoke",
+        examples: &[example("It was a false alarm:", "venvctl unrevoke nova:29.2.0")],
+        exit: Exit::Done,
+        files: &[File::Revoked],
+        see: &["revoke", "activate"],
     },
     Verb {
         name: "rollback",

@@ -130,7 +130,11 @@ impl State {
             (case.kind != Kind::Disable, Effect::SetActive(Side::Old)),
             (policies && early, Effect::WritePolicies(Admit::InForce)),
             (has(Effect::MarkPending), Effect::ClearPending),
-            (moved && has(Effect::MarkPending), Effect::Reload),
+            // What was in force and is revoked must not be started by what systemd read before that.
+            (
+                (moved || case.rollback == Rollback::Revoked) && has(Effect::MarkPending),
+                Effect::Reload,
+            ),
             (policies && !early, Effect::WritePolicies(Admit::InForce)),
             (restart && !stop_first, Effect::StopUnits),
             (restart, Effect::StartUnits),
@@ -152,7 +156,7 @@ impl State {
         let has_begun = self.failed_at.is_some_and(judges_the_venv);
         // Systemd is told only what is committed whole; before that, all that has run of the new venv are hooks.
         let is_committed = self.reached(case).contains(&Effect::Reload);
-        case.rollback == Rollback::Never && has_begun || self.one_way && is_committed
+        case.rollback != Rollback::Automatic && has_begun || self.one_way && is_committed
     }
 
     /// Whether all is as it was.

@@ -399,6 +399,30 @@ fn units_that_do_not_stop_well_are_no_failure_if_the_old_ones_run() {
 }
 
 #[test]
+fn what_is_revoked_does_not_start_again() {
+    let case = Case {
+        rollback: Rollback::Revoked,
+        ..case(Kind::Activate)
+    };
+    let (seen, end) = outcome(&case, Captured::Running, &[Settle(Side::New)]);
+    assert_eq!(end, Outcome::Failed);
+    assert_eq!(seen[seen.len() - 2..], [WritePolicies(Admit::Leaving), ClearPending]);
+    let hooks = Commands {
+        while_stopped: 1,
+        ..Commands::default()
+    };
+    let case = Case {
+        commands: hooks,
+        ..case
+    };
+    let hook = RunHook(HookStage::WhileStopped, 0);
+    let (seen, _) = outcome(&case, Captured::Running, &[hook]);
+    let back = &seen[seen.iter().position(|effect| *effect == hook).unwrap()..];
+    let at = |wanted| back.iter().position(|effect| *effect == wanted);
+    assert!(at(Reload).is_some() && at(Reload) < at(StartUnits), "{back:?}");
+}
+
+#[test]
 fn without_rollback_it_stays() {
     let case = Case {
         rollback: Rollback::Never,

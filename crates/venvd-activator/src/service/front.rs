@@ -68,6 +68,14 @@ impl Front {
         Ok(path(job_path(id)))
     }
 
+    /// Returns who a caller is, if he may know what would be done: what speaks against it may name files that not everybody
+    /// may read.
+    pub(super) async fn may_inspect(&self, header: &Header<'_>, wants: &[Want]) -> fdo::Result<u32> {
+        let details = details(wants);
+        let admitted = self.gate.admit(header, (Action::Inspect, &details), || ()).await?;
+        Ok(admitted.uid)
+    }
+
     /// Returns all that is known of a job, to who may see it: what failed, and why, may name what not everybody may read.
     pub(super) async fn report(&self, header: &Header<'_>, id: u32) -> fdo::Result<JobReport> {
         let caller = self.gate.caller(header).await?;

@@ -16,13 +16,17 @@ use zbus::{OwnedObjectPath, OwnedVariant, fdo, interface};
 use super::facts::{Facts, path};
 use super::front::{Front, activations, invalid, options_of};
 use super::objects::Known;
-use crate::request::{Ask, Options, Want};
+use crate::driver::Driver;
+use crate::request::{Ask, Options, Request, Want};
+use crate::systemd::Systemd;
 
 /// The object at `/org/venvd1`.
 #[derive(Debug)]
 pub(super) struct Manager {
     pub(super) front: Arc<Front>,
     pub(super) known: Facts<Known>,
+    /// Tells what would be done.
+    pub(super) driver: Driver<Systemd>,
 }
 
 // The comments on methods are part of the introspection data.
@@ -80,6 +84,28 @@ impl Manager {
         self.front.submit(&header, (wants, Options::of(Cause::Dbus))).await
     }
 
+    /// Returns what would be done, as JSON; nothing is changed. The verb is `activate`, `rollback`, `enable` or `disable`; but
+    /// for the first, tags are empty. The options are those of Activate. Polkit: org.venvd1.inspect.
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        verb: &str,
+        venvs: Vec<(String, String)>,
+        options: HashMap<String, OwnedVariant>,
+    ) -> fdo::Result<String> {
+        let mut wants = wants(verb, &venvs)?;
+        let options = options_of(&options, &mut wants)?;
+        let caller_uid = Some(self.front.may_inspect(&header, &wants).await?);
+        let request = Request {
+            wants,
+            caller_uid,
+            options,
+        };
+        let plan = self.driver.plan(&request).await;
+        plan.to_json().map_err(|error| fdo::Error::Failed(error.to_string()))
+    }
+
     /// Returns all that is known of a job, open or ended, as JSON: with messages, and what hooks and health commands
     /// wrote. Polkit: org.venvd1.inspect, but for who asked for the job.
     #[zbus(out_args("report"))]
@@ -130,6 +156,21 @@ impl Manager {
     #[zbus(property(emits_changed_signal = "const"))]
     async fn version(&self) -> &str {
         env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// Returns what a verb asks for.
+fn wants(verb: &str, venvs: &[(String, String)]) -> fdo::Result<Vec<Want>> {
+    let ask = match verb {
+        "activate" => return activations(venvs),
+        "rollback" => Ask::Rollback,
+        "enable" => Ask::Enable,
+        "disable" => Ask::Disable,
+        _ => return Err(invalid(format!("there is no verb {verb:?}"))),
+    };
+    match venvs {
+        [(app, tag)] if tag.is_empty() => one(app, ask),
+        _ => Err(invalid(format!("{verb} is about one app, without a tag"))),
     }
 }
 

@@ -25,7 +25,9 @@ use super::manager::Manager;
 use super::watch::watch;
 use crate::actor::Announce;
 use crate::desk::{Desk, News};
+use crate::driver::Driver;
 use crate::progress::Progress;
+use crate::systemd::Systemd;
 use crate::transaction::Journal;
 
 /// How many jobs that have ended keep their objects.
@@ -68,7 +70,7 @@ impl Objects {
     pub(crate) async fn publish(
         connection: &Connection,
         front: &Arc<Front>,
-        (journal, progress): (&Journal, Receiver<Progress>),
+        driver: &Driver<Systemd>,
     ) -> zbus::Result<Self> {
         let mut objects = Self {
             connection: connection.clone(),
@@ -77,17 +79,18 @@ impl Objects {
             apps: BTreeMap::new(),
             jobs: BTreeMap::new(),
             reports: BTreeMap::new(),
-            progress,
+            progress: driver.units.progress(),
             changed: watch(front.host.layout()),
         };
         let manager = Manager {
             front: Arc::clone(front),
             known: objects.known.clone(),
+            driver: driver.clone(),
         };
         let server = connection.object_server();
         server.at(MANAGER_PATH, manager).await?;
         server.at(MANAGER_PATH, ObjectManager).await?;
-        for report in earlier(journal) {
+        for report in earlier(&driver.journal) {
             objects.reports.insert(report.id, report);
         }
         objects.forget().await?;

@@ -133,7 +133,7 @@ pub(super) async fn dependents(
 }
 
 /// Returns whether a unit is one that no activation stops: systemd's own, the bus's, ours.
-fn is_vital(unit: &UnitName) -> bool {
+pub(super) fn is_vital(unit: &UnitName) -> bool {
     let name = unit.as_str();
     ["systemd-", "dbus", "venvd"]
         .iter()

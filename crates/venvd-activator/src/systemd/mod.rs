@@ -8,6 +8,7 @@ mod commands;
 mod hold;
 mod jobs;
 mod members;
+mod moves;
 mod presence;
 mod preview;
 mod proxies;
@@ -16,6 +17,7 @@ mod target;
 mod under_units;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ pub(crate) use self::under_units::UnderUnits;
 use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
+use crate::plan::Moves;
 use crate::progress::{Progress, Teller};
 use crate::transaction::{CapturedUnit, Part, Transaction};
 use crate::units::{LeftDown, Units};
@@ -48,14 +51,14 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(180);
 const LOOK: Duration = Duration::from_secs(1);
 
 /// systemd, reached over the system bus.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Systemd {
     connection: Connection,
     manager: ManagerProxy<'static>,
-    jobs: Jobs,
-    presence: Presence,
+    jobs: Arc<Jobs>,
+    presence: Arc<Presence>,
     layout: Layout,
-    numbers: AtomicU32,
+    numbers: Arc<AtomicU32>,
     progress: Teller,
 }
 
@@ -66,15 +69,15 @@ impl Systemd {
     /// When it does not answer.
     pub(crate) async fn new(connection: &Connection, layout: &Layout) -> zbus::Result<Self> {
         let manager = ManagerProxy::new(connection).await?;
-        let presence = Presence::follow(connection, &manager).await?;
-        let jobs = Jobs::listen(&manager).await?;
+        let presence = Arc::new(Presence::follow(connection, &manager).await?);
+        let jobs = Arc::new(Jobs::listen(&manager).await?);
         Ok(Self {
             connection: connection.clone(),
             manager,
             jobs,
             presence,
             layout: layout.clone(),
-            numbers: AtomicU32::new(0),
+            numbers: Arc::default(),
             progress: Teller::new(),
         })
     }
@@ -286,6 +289,10 @@ impl Units for Systemd {
             }
         }
         Ok(())
+    }
+
+    async fn moves(&self, transaction: &Transaction) -> Result<Moves, Failure> {
+        self.told(transaction).await
     }
 
     async fn stop(&self, transaction: &Transaction) -> Result<(), Failure> {

@@ -135,3 +135,36 @@ fn no_venv_at_all() {
     let found = of_links(&layout, &"nova".parse().unwrap()).unwrap();
     assert!(matches!(found.why, Why::NoVenv) && found.venv.is_none());
 }
+
+#[test]
+fn a_revoked_venv_is_never_in_force() {
+    let host = Host::new();
+    host.file("usr/bin/python3.13");
+    host.file("usr/bin/python3.11");
+    let look = |revoked: &[&str]| {
+        for tag in revoked {
+            host.file(&format!("etc/venvd/revoked/nova/{tag}"));
+        }
+        let found = host.look();
+        let _ = fs::remove_dir_all(host.directory.path().join("etc/venvd/revoked"));
+        found
+    };
+    assert_eq!(look(&["1", "3"]).0.as_deref(), NEW, "it is not the one in force");
+    let (venv, why) = look(&["2"]);
+    assert_eq!(venv.as_deref(), OLD);
+    assert!(
+        why.contains("nova:2 can't run: it is revoked; the previous venv"),
+        "{why}"
+    );
+    assert!(why.contains("`venvctl activate nova:TAG`"), "{why}");
+    let (venv, why) = look(&["1", "2"]);
+    assert_eq!(venv, None);
+    assert!(why.contains("nova:1 can't run either: it is revoked"), "{why}");
+    // Nor does it stand in for one whose interpreter has gone.
+    fs::remove_file(host.directory.path().join("usr/bin/python3.13")).unwrap();
+    assert_eq!(look(&[]).0.as_deref(), OLD);
+    assert_eq!(look(&["1"]).0, None);
+    // Also where nothing else is known of it.
+    fs::remove_file(Link::Committed.record(&host.layout, &"nova".parse().unwrap())).unwrap();
+    assert_eq!(look(&["2"]).0.as_deref(), OLD);
+}

@@ -6,6 +6,7 @@ use std::io;
 
 use serde::Deserialize;
 use venvd_app::links::{self, Link, VenvPath};
+use venvd_app::revoked::is_revoked;
 use venvd_app::{AppName, Layout};
 use venvd_fs::{IoContext, atomic};
 
@@ -87,11 +88,12 @@ impl Facts {
     }
 }
 
-/// Returns which is each app's newest, second newest and so on, from 1, of those that were sealed here.
+/// Returns which is each app's newest, second newest and so on, from 1, of those that were sealed here and may run.
 pub(super) fn ranks(layout: &Layout, facts: &[Facts]) -> BTreeMap<VenvPath, usize> {
     let mut by_app: BTreeMap<&AppName, Vec<(u64, &VenvPath)>> = BTreeMap::new();
     for facts in facts {
-        if let (Ok(created), false) = (&facts.created, facts.venv.is_packaged(layout)) {
+        let counts = !facts.venv.is_packaged(layout) && !is_revoked(layout, facts.venv.name());
+        if let (Ok(created), true) = (&facts.created, counts) {
             let entry = (*created, &facts.venv);
             by_app.entry(facts.venv.name().app()).or_default().push(entry);
         }

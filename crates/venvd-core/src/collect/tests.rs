@@ -332,3 +332,23 @@ fn what_venvs_share_is_counted_once() {
     );
     assert_eq!(sizes.total(), pair + sizes.alone(&three));
 }
+
+#[test]
+fn a_revoked_venv_is_not_kept_for_its_age() {
+    let host = Host::with_nine();
+    for tag in ["9", "8"] {
+        let venv = local(&format!("nova:{tag}"));
+        crate::brake::revoke(&host.layout, venv.name(), &Note::default()).unwrap();
+    }
+    host.link(Link::Previous, "nova:8");
+    let plan = host.plan(2);
+    for (name, expected) in [
+        ("nova:9", &[][..]),
+        ("nova:8", &["previous"]),
+        ("nova:7", &["newest"]),
+        ("nova:6", &["newest"]),
+        ("nova:5", &[]),
+    ] {
+        assert_eq!(codes(&plan, name), expected, "{name}");
+    }
+}

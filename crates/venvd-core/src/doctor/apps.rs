@@ -9,6 +9,7 @@ use venvd_app::{AppName, Layout, Record, VenvName};
 use venvd_fs::report;
 
 use super::{Diagnosis, is_there, names};
+use crate::brake;
 
 /// Where links lie, and how people call them.
 const LINKS: [(Link, &str, &str); 3] = [
@@ -49,6 +50,7 @@ pub(super) fn examine(
                 if !is_there(&layout.on_disk(venv.path())) {
                     dangling(app, &venv, (directory, role), diagnosis);
                 }
+                revoked(layout, &venv, (link, role), diagnosis);
                 if link == Link::Committed {
                     committed = Some(venv.clone());
                 }
@@ -80,6 +82,24 @@ fn dangling(app: &AppName, venv: &VenvPath, (directory, role): (&str, &str), dia
         venv.name()
     );
     diagnosis.wrong(app, "dangling-link", (message, advice));
+}
+
+/// Says that a link leads to a venv that must not run.
+fn revoked(layout: &Layout, venv: &VenvPath, (link, role): (Link, &str), diagnosis: &mut Diagnosis) {
+    let note = match brake::revoked(layout, venv.name()) {
+        Ok(None) => return,
+        Ok(Some(note)) => note.to_string(),
+        Err(error) => format!(", and its file can't be read: {}", report(&error)),
+    };
+    let (app, message) = (venv.name().app(), format!("is {role}, and revoked{note}"));
+    let advice =
+        format!("`venvctl activate {app}:TAG` puts another one in force (`venvctl list {app}` shows the tags)");
+    match link {
+        Link::Committed => diagnosis.wrong(venv.name(), "revoked", (message, advice)),
+        Link::Previous => diagnosis.note(venv.name(), "revoked", (message, advice)),
+        // What is asked for and revoked is refused, and not asked for any more.
+        Link::Active => {}
+    }
 }
 
 fn broken_link(app: &AppName, error: &LinkError, diagnosis: &mut Diagnosis) {

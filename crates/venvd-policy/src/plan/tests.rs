@@ -17,6 +17,7 @@ mod former;
 mod interpreter;
 mod leftovers;
 mod off;
+mod revoked;
 mod shared;
 
 const CONF: &str = "# rootwrap\n[DEFAULT]\nfilters_path=/etc/cinder/rootwrap.d,/usr/share/cinder/rootwrap\n\

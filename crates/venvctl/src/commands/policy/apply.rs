@@ -23,7 +23,7 @@ struct Applied {
 }
 
 #[derive(Debug, Serialize)]
-struct AppResult {
+pub(super) struct AppResult {
     app: AppName,
     in_force: Option<String>,
     changed: bool,
@@ -59,7 +59,8 @@ pub(super) fn run(layout: &Layout, app: Option<&AppName>, edited: Edited, json: 
     Ok(status(applied.refused.is_empty()))
 }
 
-fn one(layout: &Layout, name: &AppName, edited: Edited) -> Result<AppResult, Failure> {
+/// Applies the policy of one app.
+pub(super) fn one(layout: &Layout, name: &AppName, edited: Edited) -> Result<AppResult, Failure> {
     // No activation may begin meanwhile, and one that ended a moment ago has changed what is to be admitted.
     let lock = Lock::try_exclusive(&layout.app_lock(name))?;
     let (subjects, mut troubles) = subjects(layout, Some(name))?;

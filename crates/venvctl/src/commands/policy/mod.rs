@@ -36,6 +36,11 @@ pub(super) fn run(layout: &Layout, command: &PolicyCommand, json: bool) -> Resul
     }
 }
 
+/// Makes the policy of one app as it should be now.
+pub(super) fn write(layout: &Layout, app: &AppName, edited: Edited) -> Result<(), Failure> {
+    apply::one(layout, app, edited).map(drop)
+}
+
 /// An app, and the venvs that its policy is to admit: the one in force, with those whose rights are about to end; or none.
 #[derive(Debug)]
 struct Subject {

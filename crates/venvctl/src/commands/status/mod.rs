@@ -1,6 +1,7 @@
 //! status: what is declared, asked for and in force; and for each unit what runs, what its files say, and what stands in
 //! front of them.
 
+mod brakes;
 mod files;
 mod model;
 mod text;
@@ -19,12 +20,14 @@ use venvd_app::links::{self, Link, VenvPath};
 use venvd_app::scope::Scope;
 use venvd_app::search::{Declared, load, load_accepted};
 use venvd_app::{App, AppName, Layout};
+use venvd_bus::JobReport;
 use venvd_unit::UnitFiles;
 
+use self::brakes::Brakes;
 use self::model::{AppStatus, Problem, Status, UnitStatus, Why};
 use self::verdict::Host;
 use crate::failure::Failure;
-use crate::{output, systemd, units};
+use crate::{client, output, systemd, units};
 
 /// Shows the state of one app, or of all.
 pub(super) fn run(layout: &Layout, only: Option<&AppName>, json: bool) -> Result<ExitCode, Failure> {
@@ -141,6 +144,8 @@ impl<'a> Collector<'a> {
             Some(app) => self.units_of(app, &mut problems)?,
             None => Vec::new(),
         };
+        let mut brakes = Brakes::read(self.layout, name, &mut problems);
+        brakes.job = self.open_job(name);
         let mut status = AppStatus {
             app: name.clone(),
             enabled: app.map(|app| app.enabled && self.declared.settings.enabled),
@@ -150,6 +155,7 @@ impl<'a> Collector<'a> {
             committed,
             previous,
             pending: fs::symlink_metadata(self.layout.pending(name)).is_ok(),
+            brakes,
             units,
             problems,
         };
@@ -163,6 +169,14 @@ impl<'a> Collector<'a> {
         Ok(status)
     }
 
+    /// Returns the activation that is open, as venvd knows it, if it runs and answers us.
+    fn open_job(&self, name: &AppName) -> Option<JobReport> {
+        let marker = fs::read_to_string(self.layout.pending(name)).ok()?;
+        let id = marker.trim().parse().ok()?;
+        self.layout.root().is_host().then_some(())?;
+        client::job(self.layout.scope(), id)
+    }
+
     /// Returns the tag that is in force, and why that one.
     fn in_force(&self, name: &AppName, app: Option<&App>, problems: &mut Vec<Problem>) -> (Option<String>, Why) {
         let found = match app {
@@ -171,7 +185,8 @@ impl<'a> Collector<'a> {
         };
         // What is wrong with the link is said already.
         let Ok(found) = found else { return (None, Why::Unknown) };
-        if let Some(said) = found.fallen_back() {
+        // Of a revoked one is said more than that.
+        if let Some(said) = found.fallen_back().filter(|_| !found.why.is_for_revocation()) {
             let advice = format!("`venvctl build {name}`, then activate what it made; or install that python again");
             problems.push(Problem::wrong("fell-back", said).advise(advice));
         }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use venvd_app::AppName;
 
+use super::brakes::Brakes;
 use crate::output::spelling::{spelled, typed};
 use crate::systemd::UnitState;
 
@@ -34,6 +35,8 @@ pub(super) struct AppStatus {
     pub(super) previous: Option<String>,
     /// An activation is open.
     pub(super) pending: bool,
+    #[serde(flatten)]
+    pub(super) brakes: Brakes,
     pub(super) units: Vec<UnitStatus>,
     pub(super) problems: Vec<Problem>,
 }

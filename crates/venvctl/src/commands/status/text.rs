@@ -127,9 +127,14 @@ fn headline(app: &AppStatus) -> String {
         (Some(false), _) => format!("is off: {} committed", tag(&app.committed)),
         (_, Why::FellBackToPrevious | Why::Distribution) => {
             format!(
-                "is on: {} in force, since {} can't run",
+                "is on: {} in force, since {} {}",
                 tag(&app.in_force),
-                tag(&app.committed)
+                tag(&app.committed),
+                if app.brakes.is_revoked(app.committed.as_deref()) {
+                    "is revoked"
+                } else {
+                    "can't run"
+                }
             )
         }
         _ => format!("is on: {} in force", tag(&app.in_force)),
@@ -139,6 +144,9 @@ fn headline(app: &AppStatus) -> String {
     }
     if let Some(previous) = app.previous.as_ref().filter(|_| app.why != Why::FellBackToPrevious) {
         line.push_str(&format!(", {previous} before"));
+    }
+    if app.brakes.frozen.is_some() {
+        line.push_str(", frozen");
     }
     if app.pending {
         line.push_str(", an activation is open");

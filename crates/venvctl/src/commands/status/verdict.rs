@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use venvd_app::Layout;
 use venvd_app::cmdline::Switch;
 
+use super::brakes;
 use super::model::{AppStatus, Files, Load, Problem, Severity, Shadow, ShadowKind, UnitStatus, Why};
 use crate::units::DROP_IN;
 
@@ -41,13 +42,16 @@ pub(super) fn of_app(host: Host<'_>, app: &AppStatus) -> Vec<Problem> {
             )),
         );
     }
+    problems.extend(brakes::problems(app));
     if app.pending && host.booted {
+        let message = app.brakes.job.as_ref().map_or_else(
+            || "an activation is open; if it is not going on, it was cut off".to_owned(),
+            brakes::open_job,
+        );
         problems.push(
-            Problem::note(
-                "pending",
-                "an activation is open; if it is not going on, it was cut off",
-            )
-            .advise("`journalctl -u venvd -n 20` shows it; `systemctl restart venvd` takes back one that was cut off"),
+            Problem::note("pending", message).advise(
+                "`journalctl -u venvd -n 20` shows it; `systemctl restart venvd` takes back one that was cut off",
+            ),
         );
     }
     // Only root may look there; others are told by root's next look.
@@ -119,6 +123,8 @@ fn of_unit(host: Host<'_>, app: &AppStatus, status: &UnitStatus) -> Vec<Problem>
     }
     let restart = format!("systemctl restart {unit}");
     let runs = match (wants, files.tag.as_deref(), state.tag.as_deref()) {
+        // That is said already, with the same advice.
+        (_, _, running) if app.brakes.is_revoked(running) => None,
         (Some(wanted), Some(_), Some(running)) if running != wanted => {
             Some(format!("still runs {running}, not {wanted}"))
         }

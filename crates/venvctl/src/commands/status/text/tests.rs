@@ -1,6 +1,8 @@
 use super::*;
+use crate::commands::status::brakes::Brakes;
 use crate::commands::status::model::{Files, UnitStatus};
 use crate::systemd::UnitState;
+use venvd_core::note::Note;
 
 const DEFINITIONS: &str = "/etc/venvd/apps";
 
@@ -17,6 +19,7 @@ fn app(enabled: Option<bool>, asked_for: Option<&str>, previous: Option<&str>) -
         committed: asked_for.map(|_| "2".to_owned()),
         previous: previous.map(str::to_owned),
         pending: false,
+        brakes: Brakes::default(),
         units: Vec::new(),
         problems: Vec::new(),
     }
@@ -48,6 +51,19 @@ fn the_headline_says_what_is_and_leaves_out_what_is_not() {
                 ..app(Some(true), Some("2"), Some("1"))
             },
             "nova is on: 1 in force, since 2 can't run, an activation is open",
+        ),
+        (
+            AppStatus {
+                why: Why::Distribution,
+                in_force: None,
+                brakes: Brakes {
+                    frozen: Some(Note::default()),
+                    revoked: [("2".parse().unwrap(), Note::default())].into(),
+                    ..Brakes::default()
+                },
+                ..app(Some(true), Some("2"), None)
+            },
+            "nova is on: no venv in force, since 2 is revoked, frozen",
         ),
     ] {
         assert_eq!(headline(&app), line);

@@ -1,6 +1,8 @@
+use venvd_core::note::Note;
 use venvd_fs::Root;
 
 use super::*;
+use crate::commands::status::brakes::Brakes;
 use crate::commands::status::model::Line;
 use crate::systemd::UnitState;
 
@@ -14,6 +16,7 @@ fn app(unit: UnitStatus) -> AppStatus {
         committed: Some("2".to_owned()),
         previous: Some("1".to_owned()),
         pending: false,
+        brakes: Brakes::default(),
         units: vec![unit],
         problems: Vec::new(),
     }
@@ -279,4 +282,57 @@ fn systemd_is_not_believed_to_have_read_everything() {
             "{there:?} {read:?}"
         );
     }
+}
+
+#[test]
+fn what_is_forbidden_and_what_failed_before() {
+    let note = || Note {
+        reason: Some("CVE".to_owned()),
+        by: Some("alice".to_owned()),
+        since: None,
+    };
+    let tags = |tags: &[&str]| tags.iter().map(|tag| (tag.parse().unwrap(), note())).collect();
+    let with = |revoked: &[&str], known_bad: &[&str]| AppStatus {
+        brakes: Brakes {
+            revoked: tags(revoked),
+            known_bad: tags(known_bad),
+            ..Brakes::default()
+        },
+        ..app(unit())
+    };
+    for (app, expected) in [
+        (with(&["3"], &[]), &[][..]),
+        (with(&[], &["3"]), &[("known-bad", Severity::Note)]),
+        (with(&["1"], &[]), &[("previous-revoked", Severity::Note)]),
+        (
+            with(&["2"], &[]),
+            &[("revoked", Severity::Wrong), ("runs-revoked", Severity::Wrong)],
+        ),
+        (
+            AppStatus {
+                brakes: Brakes {
+                    frozen: Some(note()),
+                    ..Brakes::default()
+                },
+                ..app(unit())
+            },
+            &[("frozen", Severity::Note)],
+        ),
+    ] {
+        assert_eq!(codes(&app), expected, "{:?}", app.brakes);
+    }
+    let mut stood_in = with(&["2"], &[]);
+    (stood_in.in_force, stood_in.why) = (Some("1".to_owned()), Why::FellBackToPrevious);
+    stood_in.units[0].files.tag = Some("1".to_owned());
+    let problems = found(&stood_in);
+    assert_eq!(
+        problems[0].message,
+        "2 is committed, and revoked by alice: CVE; 1 stands in for it"
+    );
+    let codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+    assert_eq!(codes, ["revoked", "runs-revoked"], "that a restart is due is said once");
+    assert_eq!(
+        problems[1].advice.as_deref(),
+        Some("systemctl restart nova-api.service")
+    );
 }

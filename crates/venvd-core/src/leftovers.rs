@@ -5,38 +5,45 @@
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use venvd_app::Layout;
 use venvd_app::links::VenvPath;
-use venvd_core::usage::Usage;
-use venvd_fs::report;
+use venvd_fs::IoContext;
+
+use crate::error::Error;
+use crate::usage::Usage;
 
 /// How many words of a command line are looked at: `sudo -n /…/bin/python /…/bin/nova-rootwrap-daemon`.
 const WORDS: usize = 8;
 
 /// Ends the daemons of venvs whose rights have ended.
-pub(crate) fn end_daemons(layout: &Layout, venvs: &[VenvPath]) {
+///
+/// # Errors
+/// When processes can't be looked at, or one can't be ended; all others are.
+pub fn end_daemons(layout: &Layout, venvs: &[VenvPath]) -> Result<(), Error> {
     if venvs.is_empty() {
-        return;
+        return Ok(());
     }
-    match Usage::scan(layout, venvs) {
-        Ok(usage) => {
-            let members = venvs.iter().flat_map(|venv| usage.members_of(venv));
-            members.filter(|one| is_daemon(one.pid)).for_each(|one| end(one.pid));
-        }
-        Err(error) => tracing::warn!("daemons of root's may be left: {}", report(&error)),
-    }
+    let usage = Usage::scan(layout, venvs)?;
+    let members = venvs.iter().flat_map(|venv| usage.members_of(venv));
+    let daemons = members.filter(|one| is_daemon(one.pid));
+    daemons.map(|one| end(one.pid)).fold(Ok(()), Result::and)
 }
 
 /// Returns whether a process is root's and one of those daemons, or the sudo that waits for one.
-pub(crate) fn is_daemon(process: u32) -> bool {
-    let directory = Path::new("/proc").join(process.to_string());
+#[must_use]
+pub fn is_daemon(process: u32) -> bool {
+    let directory = directory_of(process);
     // Whose a process is says the owner of its directory: proc(5). One that is gone is none.
     let is_roots = fs::metadata(&directory).is_ok_and(|metadata| metadata.uid() == 0);
     let line = fs::read(directory.join("cmdline")).unwrap_or_default();
     is_roots && names_daemon(&line)
+}
+
+fn directory_of(process: u32) -> PathBuf {
+    Path::new("/proc").join(process.to_string())
 }
 
 fn names_daemon(line: &[u8]) -> bool {
@@ -50,18 +57,23 @@ fn names_daemon(line: &[u8]) -> bool {
 }
 
 /// Ends such a daemon.
-pub(crate) fn end(process: u32) {
+///
+/// # Errors
+/// When it is there, and can't be ended.
+pub fn end(process: u32) -> Result<(), Error> {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     // One that is gone needs no end.
     let Some(pidfd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {
-        return;
+        return Ok(());
     };
     // Looked at again: the number may be somebody else's by now, the descriptor can't be.
     if is_daemon(process)
         && let Err(error) = pidfd_send_signal(&pidfd, Signal::TERM)
+        && error != rustix::io::Errno::SRCH
     {
-        tracing::warn!("cannot end the daemon {process}: {error}");
+        return Ok(Err(std::io::Error::from(error)).at("end", &directory_of(process))?);
     }
+    Ok(())
 }
 
 #[cfg(test)]
