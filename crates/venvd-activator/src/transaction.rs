@@ -155,15 +155,17 @@ pub fn now() -> u64 {
 /// Returns what tells this boot from others; nothing where there is no /proc.
 ///
 /// A user's units end with that user's manager, which may well be within one boot. It is the parent of all that it
-/// starts, and no other process begins at the same tick under the same number.
+/// starts, and no other process begins at the same tick under the same number. For the system that is process 1: in a
+/// container, the number of the boot may be that of the host, for all (with `ProtectProc=`, a service has a /proc of its
+/// own, where systemd 252 leaves out what nspawn has put over it).
 #[must_use]
 pub fn boot_id(layout: &Layout) -> String {
     let read = |path: String| fs::read_to_string(layout.on_disk(path)).unwrap_or_default();
     let boot = read("/proc/sys/kernel/random/boot_id".to_owned()).trim().to_owned();
-    if layout.scope() == venvd_app::Scope::System {
-        return boot;
-    }
-    let manager = std::os::unix::process::parent_id();
+    let manager = match layout.scope() {
+        Scope::System => 1,
+        Scope::User => std::os::unix::process::parent_id(),
+    };
     let stat = read(format!("/proc/{manager}/stat"));
     format!("{boot} {manager} {}", start_of(&stat).unwrap_or_default())
 }
