@@ -59,7 +59,7 @@ test: prepare ## all tests, also in machines; as root
 	    $(CARGO) nextest run --workspace --locked --no-fail-fast --config-file tests/nextest.toml
 
 # The seed changes with the day, so that each night sees other units; a failure names its own.
-nightly: prepare ## the long versions of tests: 10,000 units and policies, each kill point, 3,000 calls of sudo; UNITS=… POLICIES=… SEED=…
+nightly: prepare ## the long versions of tests: 10,000 units and policies, each kill point, 3,000 calls of sudo, 100 kills and power cuts in each state of an activation; UNITS=… POLICIES=… KILLS=… SEED=…
 	VENVD_SYSTEMDS=2 VENVD_RANDOM_UNITS=$(or $(UNITS),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
 	    $(CARGO) test --release --locked -p venvd-unit --test against_systemd
 	VENVD_SUDOS=2 VENVD_RANDOM_POLICIES=$(or $(POLICIES),10000) VENVD_RANDOM_SEED=$(or $(SEED),$(shell date -u +%Y%m%d)) \
@@ -67,6 +67,9 @@ nightly: prepare ## the long versions of tests: 10,000 units and policies, each 
 	VENVD_KILL_EVERY=1 $(CARGO) test --release --locked -p venvd-policy --test kill
 	VENVD_DEB=$(abspath $(DEB)) VENVD_SUDO_CALLS=3000 VENVD_SUDO_ACTIVATIONS=50 \
 	    $(CARGO) nextest run --locked -p venvd-tests --test transition --config-file tests/nextest.toml -E 'test(calls)'
+	VENVD_DEB=$(abspath $(DEB)) VENVD_KILLS=$(or $(KILLS),100) \
+	    $(CARGO) nextest run --locked -p venvd-tests --test activation --config-file tests/nextest.toml --profile nightly \
+	    -E 'test(cut)'
 
 # The stable compiler is enough; with an address sanitizer where it has one.
 fuzz: ## every fuzz target in turn, each for SECONDS (60)

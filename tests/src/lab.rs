@@ -2,7 +2,8 @@
 //! what they do, and venvs that fail in each way there is (`scenario/lab`). Where tests begin that are about activations.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde::Deserialize;
@@ -66,6 +67,8 @@ pub struct State {
     pub links: BTreeMap<String, Option<String>>,
     /// The markers of open activations.
     pub pending: Vec<String>,
+    /// Links that were begun to be made beside those, and never named.
+    pub litter: Vec<String>,
     /// The numbers of open activations.
     pub open: Vec<u32>,
     /// The number of the last activation.
@@ -301,10 +304,17 @@ impl Lab {
     /// When that is not so soon.
     #[track_caller]
     pub fn wait_idle(&self) {
-        self.machine.wait_until(SOON, "no activation is open", |_| {
+        let mut last = None;
+        let begin = Instant::now();
+        while begin.elapsed() < SOON {
             let state = self.state();
-            state.open.is_empty() && state.pending.is_empty() && state.links["active"] == state.links["committed"]
-        });
+            if state.open.is_empty() && state.pending.is_empty() && state.links["active"] == state.links["committed"] {
+                return;
+            }
+            last = Some(state);
+            thread::sleep(Duration::from_millis(50));
+        }
+        panic!("an activation is open: {last:#?}");
     }
 
     /// Panics unless this venv is in force, all units run it, and nothing is left of an activation.

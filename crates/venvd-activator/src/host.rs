@@ -341,7 +341,10 @@ impl Host {
 
     /// Takes that mark away.
     pub(crate) fn clear_pending(&self, app: &AppName) -> Result<(), Failure> {
-        atomic::remove(&self.layout.pending(app))?;
+        let marker = self.layout.pending(app);
+        atomic::remove(&marker)?;
+        // What a venvd that was killed had begun to write of it; we hold the app's lock.
+        atomic::sweep(&marker)?;
         Ok(())
     }
 }

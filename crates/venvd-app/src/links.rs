@@ -167,7 +167,7 @@ pub fn read(layout: &Layout, link: Link, app: &AppName) -> Result<Option<VenvPat
     }
 }
 
-/// Points an app's link at a venv, or removes it, by one rename.
+/// Points an app's link at a venv, or removes it, by one rename. Only for who holds the app's lock.
 ///
 /// # Errors
 /// When it can't be written; the old link is then still there.
@@ -177,7 +177,8 @@ pub fn set(layout: &Layout, link: Link, app: &AppName, venv: Option<&VenvPath>) 
         Some(venv) => atomic::symlink(&venv.path(), &path)?,
         None => atomic::remove(&path)?,
     };
-    Ok(())
+    // What a process that was killed had begun to make.
+    atomic::sweep(&path)
 }
 
 #[cfg(test)]

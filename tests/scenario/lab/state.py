@@ -14,6 +14,10 @@ def link(kind):
         return None
 
 
+def names(kind):
+    return os.listdir(f"/etc/venvd/{kind}") if os.path.isdir(f"/etc/venvd/{kind}") else []
+
+
 def tag(pid):
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -39,7 +43,8 @@ json.dump(
     {
         "units": units,
         "links": {kind: link(kind) for kind in ("active", "committed", "previous")},
-        "pending": os.listdir("/etc/venvd/pending") if os.path.isdir("/etc/venvd/pending") else [],
+        "pending": names("pending"),
+        "litter": [name for kind in ("active", "committed", "previous") for name in names(kind) if name[0] == "."],
         "open": sorted(id for id, transaction in transactions.items() if transaction["ended"] is None),
         "last": max(transactions, default=0),
         "phase": transactions[max(transactions)]["state"]["phase"] if transactions else None,

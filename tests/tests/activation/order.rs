@@ -64,7 +64,7 @@ fn all_restart_in_order(lab: &Lab) {
 
 /// The first flip begins an activation, which takes longer than all of them; the next one finds the last flip.
 fn many_flips(lab: &Lab) {
-    lab.define("health.settle = \"2s\"\n");
+    lab.define("health.settle = \"4s\"\n");
     let before = lab.state().last;
     lab.machine.ok("cd /etc/venvd/active; for flip in $(seq 499); do \
          ln -sfn /var/lib/venvd/venvs/lab/b lab; ln -sfn /var/lib/venvd/venvs/lab/a lab; done; \

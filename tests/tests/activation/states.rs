@@ -1,14 +1,15 @@
 //! Every state that an activation can be caught in, and how.
 //!
 //! What is caught is what the activation's file says when venvd stands still. A state may last less than a millisecond, so
-//! it is aimed at again when it has passed.
+//! it is aimed at again when it has passed. Not here are those that no activation has (the switch of `enable` and `disable`),
+//! and the one before the file is there: then nothing was begun.
 
 use serde_json::Value;
 use venvd_tests::Machine;
 use venvd_tests::lab::{Lab, Line, State};
 
 /// The states of an activation whose units are restarted in one go, as its file names them.
-const PLAIN: [&str; 13] = [
+const PLAIN: [&str; 14] = [
     r#"{"forward":"check"}"#,
     r#"{"forward":{"set-active":"new"}}"#,
     r#"{"forward":"capture"}"#,
@@ -22,6 +23,7 @@ const PLAIN: [&str; 13] = [
     r#"{"forward":"set-previous"}"#,
     r#"{"forward":{"write-policies":"leaving"}}"#,
     r#"{"forward":"clear-pending"}"#,
+    r#"{"ended":"done"}"#,
 ];
 
 /// Those that are there only where the definition has commands.
@@ -35,7 +37,7 @@ const WITH_COMMANDS: [&str; 6] = [
 ];
 
 /// Those of the way back from a venv whose units don't start.
-const BACK: [&str; 8] = [
+const BACK: [&str; 9] = [
     r#"{"back":"stop-units"}"#,
     r#"{"back":{"set-committed":"old"}}"#,
     r#"{"back":{"set-active":"old"}}"#,
@@ -44,6 +46,7 @@ const BACK: [&str; 8] = [
     r#"{"back":"reload"}"#,
     r#"{"back":"start-units"}"#,
     r#"{"back":{"settle":"old"}}"#,
+    r#"{"ended":"rolled-back"}"#,
 ];
 
 const SUDO: &str = "[sudo]\ncommands = [\"lab-hook nothing\"]\n";
