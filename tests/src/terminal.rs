@@ -69,7 +69,11 @@ impl<'a> Terminal<'a> {
         self.wait_until(line, |screen| screen.trim_end().lines().last() == Some(line));
     }
 
-    fn wait_until(&self, what: &str, mut is_so: impl FnMut(&str) -> bool) {
+    /// Waits until what is on it is so.
+    ///
+    /// # Panics
+    /// When it is not within [`PATIENCE`]: with `what`.
+    pub fn wait_until(&self, what: &str, mut is_so: impl FnMut(&str) -> bool) {
         let begin = std::time::Instant::now();
         let mut screen = self.screen();
         while !is_so(&screen) {

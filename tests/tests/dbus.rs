@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::Value;
 use venvd_tests::demo::Demo;
+use venvd_tests::terminal::Terminal;
 use venvd_tests::{Machine, Os, Output};
 
 /// As long as what is not waited for may take on a busy host.
 const SOON: Duration = Duration::from_secs(60);
 
+const MANAGER: &str = "org.venvd1 /org/venvd1 org.venvd1.Manager";
 const APP: &str = "/org/venvd1/app/demo";
 
 /// Everything that venvd says on the bus from now on, in order.
@@ -79,52 +81,339 @@ fn properties(machine: &Machine, path: &str, interface: &str) -> BTreeMap<String
         .collect()
 }
 
-fn explore(os: Os) -> Result<()> {
+/// Waits until a job has ended, and returns what its object says.
+#[track_caller]
+fn ended(machine: &Machine, job: &str) -> BTreeMap<String, Value> {
+    machine.wait_until(SOON, &format!("{job} has ended"), |machine| {
+        properties(machine, job, "org.venvd1.Job")["Result"] != ""
+    });
+    properties(machine, job, "org.venvd1.Job")
+}
+
+/// Returns the path of the job that was begun.
+#[track_caller]
+fn begun(output: &Output) -> String {
+    assert!(output.success(), "{output}");
+    let answer: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output}"));
+    answer["data"][0].as_str().unwrap_or_default().to_owned()
+}
+
+fn settle(machine: &Machine, time: &str) {
+    let text = format!("health.settle = \"{time}\"\n");
+    machine.write("/etc/venvd/apps/demo.toml.d/50-settle.toml", text, 0o644);
+}
+
+/// Returns each value that a property of an object was said to have.
+fn values<'a>(signals: &'a [Signal], path: &str, property: &str) -> Vec<&'a Value> {
+    let changed = signals
+        .iter()
+        .filter(|signal| signal.path == path && signal.member == "PropertiesChanged");
+    let value = changed.map(|signal| &signal.body[1][property]["data"]);
+    value.filter(|value| !value.is_null()).collect()
+}
+
+fn an_activation_is_told(demo: &Demo) {
+    let machine = &demo.machine;
+    let heard = Heard::new(machine);
+    let job = begun(&busctl(
+        machine,
+        "root",
+        &format!("call {MANAGER} Activate 'ssa{{sv}}' demo b 0"),
+    ));
+    machine.wait_until(SOON, "the end is told", |_| {
+        heard.signals().iter().any(|signal| signal.member == "JobRemoved")
+    });
+    let signals = heard.signals();
+    let of_job: Vec<&Signal> = signals
+        .iter()
+        .filter(|signal| signal.path == job || signal.body.to_string().contains(&job))
+        .collect();
+    let first = of_job.first().map(|signal| signal.member.as_str());
+    let last = of_job.last().map(|signal| (signal.member.as_str(), &signal.body[3]));
+    assert_eq!(first, Some("InterfacesAdded"), "{of_job:#?}");
+    assert_eq!(last, Some(("JobRemoved", &"done".into())), "{of_job:#?}");
+    assert!(of_job.iter().any(|signal| signal.member == "JobNew"), "{of_job:#?}");
+
+    let states = values(&signals, &job, "State");
+    let expected = [
+        "preflight",
+        "pending",
+        "policy",
+        "committing",
+        "reloading",
+        "restarting",
+        "settling",
+        "finishing",
+        "ended",
+    ];
+    assert_eq!(states, expected);
+    let units: Vec<_> = values(&signals, &job, "Units")
+        .into_iter()
+        .map(|units| &units["demo.service"])
+        .collect();
+    for state in ["waiting", "done", "active (running)"] {
+        assert!(units.iter().any(|unit| *unit == state), "{state}: {units:?}");
+    }
+    let windows = values(&signals, &job, "SettleUntil");
+    assert_eq!(windows.last(), Some(&&0.into()), "{windows:?}");
+    assert!(windows.iter().any(|until| until.as_u64() > Some(0)), "{windows:?}");
+    for (property, values_of) in [
+        ("Active", ["b"].as_slice()),
+        ("Committed", &["b"]),
+        ("Previous", &["a"]),
+    ] {
+        assert_eq!(values(&signals, APP, property), values_of, "{property}");
+    }
+    let states = values(&signals, APP, "State");
+    assert_eq!(states.last(), Some(&&"idle".into()), "{states:?}");
+
+    let said = ended(machine, &job);
+    for (property, value) in [
+        ("Apps", serde_json::json!([["demo", "a", "b"]])),
+        ("App", "demo".into()),
+        ("Tag", "b".into()),
+        ("Previous", "a".into()),
+        ("Kind", "activate".into()),
+        ("Cause", "dbus".into()),
+        ("CallerUid", 0.into()),
+        ("State", "ended".into()),
+        ("Result", "done".into()),
+        ("Code", "".into()),
+        ("Units", serde_json::json!({"demo.service": "done"})),
+    ] {
+        assert_eq!(said[property], value, "{property}");
+    }
+    let app = properties(machine, APP, "org.venvd1.App");
+    assert_eq!((&app["LastResult"], &app["Job"]), (&"done".into(), &"/".into()));
+}
+
+fn apps_come_and_go(machine: &Machine) {
+    const OTHER: &str = "/org/venvd1/app/other_2dapp";
+    let heard = Heard::new(machine);
+    let told = |member: &str, what: &str| {
+        machine.wait_until(SOON, &format!("{member} {what}"), |_| {
+            let signals = heard.signals();
+            signals
+                .iter()
+                .any(|signal| signal.member == member && signal.body.to_string().contains(what))
+        });
+    };
+    let listed = || {
+        called(machine, &format!("call {MANAGER} ListApps"))
+            .to_string()
+            .contains(OTHER)
+    };
+    assert!(!listed());
+    machine.write("/etc/venvd/apps/other-app.toml", "description = \"x\"\n", 0o644);
+    told("InterfacesAdded", OTHER);
+    assert!(listed());
+    assert_eq!(properties(machine, OTHER, "org.venvd1.App")["Enabled"], false);
+    machine.ok("venvctl freeze other-app auditors");
+    told("PropertiesChanged", "auditors");
+    assert_eq!(properties(machine, OTHER, "org.venvd1.App")["Frozen"], true);
+    machine.ok("venvctl thaw other-app && rm /etc/venvd/apps/other-app.toml");
+    told("InterfacesRemoved", OTHER);
+    assert!(!listed());
+}
+
+const ASKS: [&str; 9] = [
+    "/org/venvd1 org.venvd1.Manager Activate ssa{sv} demo a 0",
+    "/org/venvd1 org.venvd1.Manager ActivateMany a(ss)a{sv} 1 demo a 0",
+    "/org/venvd1 org.venvd1.Manager Rollback s demo",
+    "/org/venvd1 org.venvd1.Manager Enable s demo",
+    "/org/venvd1 org.venvd1.Manager Disable s demo",
+    "/org/venvd1/app/demo org.venvd1.App Activate sa{sv} a 0",
+    "/org/venvd1/app/demo org.venvd1.App Rollback",
+    "/org/venvd1/app/demo org.venvd1.App Enable",
+    "/org/venvd1/app/demo org.venvd1.App Disable",
+];
+
+fn jobs(machine: &Machine) -> usize {
+    called(machine, &format!("call {MANAGER} ListJobs"))[0]
+        .as_array()
+        .map_or(0, Vec::len)
+}
+
+fn who_may_ask(machine: &Machine) {
+    let call = |line: &str| {
+        busctl(
+            machine,
+            "alice",
+            &format!("call org.venvd1 '{}'", line.replace(' ', "' '")),
+        )
+    };
+    let denied = |line: &str| {
+        let output = call(line);
+        assert!(!output.success(), "{line}: {output}");
+        assert!(
+            output.stderr.contains("Access denied") || output.stderr.contains("a password is needed"),
+            "{line}: {output}"
+        );
+    };
+    for allowed in [
+        "/org/venvd1 org.venvd1.Manager ListApps",
+        "/org/venvd1 org.venvd1.Manager ListJobs",
+        "/org/venvd1 org.freedesktop.DBus.ObjectManager GetManagedObjects",
+        "/org/venvd1 org.freedesktop.DBus.Introspectable Introspect",
+        "/org/venvd1/app/demo org.freedesktop.DBus.Properties GetAll s org.venvd1.App",
+        "/org/venvd1/app/demo org.freedesktop.DBus.Properties Get ss org.venvd1.App State",
+        "/org/venvd1/job/1 org.freedesktop.DBus.Properties GetAll s org.venvd1.Job",
+    ] {
+        let output = call(allowed);
+        assert!(output.success(), "{allowed}: {output}");
+    }
+    let before = jobs(machine);
+    let links = machine.ok("readlink /etc/venvd/*/demo");
+    for line in ASKS {
+        denied(line);
+    }
+    denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
+    denied("/org/venvd1/app/demo org.freedesktop.DBus.Properties Set ssv org.venvd1.App Enabled b false");
+    assert_eq!(jobs(machine), before, "a job was begun");
+    assert_eq!(machine.ok("readlink /etc/venvd/*/demo"), links);
+
+    machine.ok("systemctl mask --now polkit.service");
+    denied("/org/venvd1 org.venvd1.Manager Rollback s demo");
+    machine.ok("systemctl unmask polkit.service");
+
+    let rule = "polkit.addRule(function(action, subject) {
+        if (action.id == 'org.venvd1.activate' && action.lookup('app') == 'demo' && subject.user == 'alice')
+            return polkit.Result.YES;
+    });\n";
+    machine.write("/etc/polkit-1/rules.d/50-alice.rules", rule, 0o644);
+    // polkitd notices the file by itself, some time.
+    machine.ok("systemctl restart polkit.service");
+    for line in ASKS.iter().filter(|line| line.contains("able")) {
+        denied(line);
+    }
+    denied("/org/venvd1 org.venvd1.Manager Activate ssa{sv} other a 0");
+    denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
+    let job = begun(&call("/org/venvd1 org.venvd1.Manager Activate ssa{sv} demo a 0"));
+    let said = ended(machine, &job);
+    let uid: u32 = machine.ok("id -u alice").parse().unwrap_or_default();
+    assert_eq!((&said["Result"], &said["CallerUid"]), (&"done".into(), &uid.into()));
+    let id = job.rsplit('/').next().unwrap_or_default();
+    let own = call(&format!("/org/venvd1 org.venvd1.Manager GetJob u {id}"));
+    assert!(own.success(), "one's own job may be read: {own}");
+}
+
+/// A yes is for what the venv was when it was asked for. Root's activation goes on meanwhile, so that it has to wait.
+fn what_is_swapped_after_the_yes_is_refused(machine: &Machine) {
+    const MANIFEST: &str = "/var/lib/venvd/venvs/demo/a/.venvd/manifest.json";
+    settle(machine, "8s");
+    let first = begun(&busctl(
+        machine,
+        "root",
+        &format!("call {MANAGER} Activate 'ssa{{sv}}' demo b 0"),
+    ));
+    let second = begun(&busctl(
+        machine,
+        "alice",
+        &format!("call {MANAGER} Activate 'ssa{{sv}}' demo a 0"),
+    ));
+    assert_eq!(properties(machine, &second, "org.venvd1.Job")["State"], "queued");
+    machine.ok(&format!(
+        "cp -p {MANIFEST} /run/manifest; sed -i 's/\"size\": *\\([0-9]\\)/\"size\":1\\1/' {MANIFEST}; ! cmp -s {MANIFEST} /run/manifest"
+    ));
+    assert_eq!(
+        properties(machine, &first, "org.venvd1.Job")["Result"],
+        "",
+        "it goes on"
+    );
+    assert_eq!(ended(machine, &first)["Result"], "done");
+    let said = ended(machine, &second);
+    assert_eq!(
+        (&said["Result"], &said["Code"]),
+        (&"refused".into(), &"content-changed".into())
+    );
+    // The same venv, for somebody who says what he means.
+    let digest = "0".repeat(64);
+    let line = format!("call {MANAGER} Activate 'ssa{{sv}}' demo a 1 digest s {digest}");
+    let said = ended(machine, &begun(&busctl(machine, "root", &line)));
+    assert_eq!(said["Code"], "content-changed");
+    machine.ok(&format!("cp -p /run/manifest {MANIFEST}"));
+    settle(machine, "1s");
+}
+
+fn a_password_is_asked_for_and_progress_shown(machine: &Machine) {
+    machine.ok("rm /etc/polkit-1/rules.d/50-alice.rules; systemctl restart polkit.service");
+    machine.ok("usermod -aG sudo alice; echo alice:opensesame | chpasswd");
+    settle(machine, "8s");
+    let terminal = Terminal::open(machine, "alice", "runuser -u alice -- sh");
+    terminal.enter("venvctl activate demo:a");
+    terminal.wait_for("Password:");
+    // Meanwhile nobody else waits.
+    assert_eq!(properties(machine, APP, "org.venvd1.App")["State"], "idle");
+    terminal.enter("opensesame");
+    terminal.wait_until("a countdown", |screen| {
+        screen.contains("1 of 1 are up, ") && screen.contains(" s left")
+    });
+    terminal.press("C-c");
+    terminal.wait_until("where it goes on", |screen| {
+        screen.contains("goes on: `venvctl status demo` shows")
+    });
+    machine.wait_until(SOON, "the job ends all the same", |machine| {
+        properties(machine, APP, "org.venvd1.App")["State"] == "idle"
+    });
+    assert_eq!(properties(machine, APP, "org.venvd1.App")["Committed"], "a");
+}
+
+/// venvd is killed in the middle; who looks on sees the end of the same job, and there is no second one.
+fn venvctl_looks_on_when_venvd_comes_back(machine: &Machine) {
+    let before = jobs(machine);
+    machine.ok("systemd-run --quiet --unit=looking-on -p StandardOutput=truncate:/run/looking-on -p RemainAfterExit=yes venvctl activate --json demo:b");
+    machine.wait_until(SOON, "the units settle", |machine| {
+        properties(machine, APP, "org.venvd1.App")["State"] == "settling"
+    });
+    machine.ok("systemctl kill -s KILL venvd.service");
+    machine.wait_until(SOON, "venvctl has seen the end", |machine| {
+        machine.unit_property("looking-on.service", "SubState") == "exited"
+            || machine.unit_property("looking-on.service", "ActiveState") == "failed"
+    });
+    let report: Value = serde_json::from_str(&machine.read("/run/looking-on")).unwrap_or_default();
+    assert_eq!(report["state"], "ended", "{report:#}");
+    let job = format!("/org/venvd1/job/{}", report["id"]);
+    assert_eq!(properties(machine, &job, "org.venvd1.Job")["Result"], report["result"]);
+    assert_eq!(jobs(machine), before + 1);
+    settle(machine, "1s");
+}
+
+/// What the manual says is typed.
+fn what_the_manual_says_works(machine: &Machine) {
+    let text = include_str!("../../docs/dbus.md")
+        .replace("nova", "demo")
+        .replace("29.2.0", "a");
+    let mut lines = 0;
+    for line in text.lines().filter_map(|line| line.strip_prefix("    busctl ")) {
+        lines += 1;
+        let output = machine.run(&["sh", "-c", &format!("timeout 2 busctl {line}")]);
+        // A monitor has no end.
+        let expected = if line.starts_with("monitor") { 124 } else { 0 };
+        assert_eq!(output.status, expected, "busctl {line}: {output}");
+    }
+    assert!(lines > 8, "the examples are not found any more");
+}
+
+fn all(os: Os) -> Result<()> {
     let demo = Demo::new(os)?;
     let machine = &demo.machine;
-    for line in [
-        "busctl introspect org.venvd1 /org/venvd1",
-        "busctl introspect org.venvd1 /org/venvd1/app/demo",
-        "busctl tree org.venvd1",
-        "busctl introspect --xml-interface org.venvd1 /org/venvd1",
-        "busctl --json=short call org.venvd1 /org/venvd1 org.freedesktop.DBus.ObjectManager GetManagedObjects",
-        "busctl call org.venvd1 /org/venvd1 org.venvd1.Manager ListApps",
-        "busctl call org.venvd1 /org/venvd1 org.venvd1.Manager ListJobs",
-    ] {
-        eprintln!("$ {line}\n{}", machine.run(&["sh", "-c", line]));
-    }
-    let heard = Heard::new(machine);
-    machine.ok("venvctl activate demo:b");
-    machine.run(&["sleep", "2"]);
-    for signal in heard.signals() {
-        eprintln!("{} {} {}", signal.member, signal.path, signal.body);
-    }
-    eprintln!("{:#?}", properties(machine, APP, "org.venvd1.App"));
     machine.ok("useradd -m alice");
-    for line in [
-        "call org.venvd1 /org/venvd1 org.venvd1.Manager ListApps",
-        "call org.venvd1 /org/venvd1 org.venvd1.Manager GetJob u 1",
-        "call org.venvd1 /org/venvd1 org.venvd1.Manager Rollback s demo",
-        "--allow-interactive-authorization=no call org.venvd1 /org/venvd1 org.venvd1.Manager Rollback s demo",
-        "get-property org.venvd1 /org/venvd1/app/demo org.venvd1.App State",
-    ] {
-        eprintln!("alice$ {line}\n{}", busctl(machine, "alice", line));
-    }
-    machine.write("/etc/polkit-1/rules.d/50-alice.rules", "polkit.addRule(function(action, subject) {
-    if (action.id == 'org.venvd1.activate' && action.lookup('app') == 'demo' && subject.user == 'alice') return polkit.Result.YES;
-});
-", 0o644);
-    for line in [
-        "call org.venvd1 /org/venvd1 org.venvd1.Manager Rollback s demo",
-        "call org.venvd1 /org/venvd1 org.venvd1.Manager Disable s demo",
-    ] {
-        eprintln!("alice$ {line}\n{}", busctl(machine, "alice", line));
-    }
-    eprintln!("{}", machine.journalctl(&["-b", "-u", "venvd", "-u", "polkit"]));
+    an_activation_is_told(&demo);
+    apps_come_and_go(machine);
+    who_may_ask(machine);
+    what_is_swapped_after_the_yes_is_refused(machine);
+    a_password_is_asked_for_and_progress_shown(machine);
+    venvctl_looks_on_when_venvd_comes_back(machine);
+    what_the_manual_says_works(machine);
     Ok(())
 }
 
 #[test]
 fn the_bus_on_debian_12() -> Result<()> {
-    explore(Os::Debian12)
+    all(Os::Debian12)
+}
+
+#[test]
+fn the_bus_on_debian_13() -> Result<()> {
+    all(Os::Debian13)
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use venvd_app::{AppName, Layout, UnitName};
+use venvd_app::{AppName, Layout, Scope, UnitName};
 use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 

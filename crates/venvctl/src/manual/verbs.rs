@@ -342,10 +342,7 @@ pub(super) const VERBS: &[Verb] = &[
         name: "log",
         examples: &[
             example("The last activations of nova:", "venvctl log nova"),
-            example(
-                "All that hooks and units said in one of them:",
-                "journalctl VENVD_JOB=7",
-            ),
+            example("The last three of all apps, for a program:", "venvctl log -n 3 --json"),
         ],
         exit: Exit::Done,
         files: &[],

@@ -163,3 +163,97 @@ pub(super) fn path(path: String) -> OwnedObjectPath {
     // Numbers, and names of apps that are escaped: nothing else is in it.
     OwnedObjectPath::try_from(path).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Place;
+    use crate::transaction::tests::example;
+    use venvd_bus::{Code, Outcome, Stage, UnitReport};
+    use venvd_core::note::Note;
+
+    fn open(id: u32, state: Stage) -> JobReport {
+        JobReport {
+            state,
+            result: None,
+            ..example(id).report()
+        }
+    }
+
+    fn ended(id: u32, result: Outcome, code: Option<&str>) -> JobReport {
+        JobReport {
+            state: Stage::Ended,
+            result: Some(result),
+            code: code.map(Code::new),
+            ..example(id).report()
+        }
+    }
+
+    #[test]
+    fn an_app_is_where_its_next_job_is() {
+        let app: AppName = "nova".parse().unwrap();
+        let of = |jobs: Vec<JobReport>| {
+            let jobs = jobs.into_iter().map(|report| (report.id, report)).collect();
+            AppFacts::of(&app, OnDisk::default(), &jobs)
+        };
+        let facts = of(Vec::new());
+        assert_eq!((facts.state.as_str(), facts.job().as_str()), ("idle", "/"));
+        let facts = of(vec![
+            ended(1, Outcome::Done, None),
+            ended(2, Outcome::Refused, Some(Code::FROZEN)),
+            open(3, Stage::Settling),
+            open(4, Stage::Queued),
+        ]);
+        assert_eq!((facts.state.as_str(), facts.job), ("settling", Some(3)));
+        assert_eq!(
+            (facts.last_result.as_str(), facts.last_code.as_str()),
+            ("refused", "frozen")
+        );
+        let mut other = open(5, Stage::Settling);
+        other.apps[0].app = "glance".parse().unwrap();
+        assert_eq!(of(vec![other]).state, "idle");
+    }
+
+    #[test]
+    fn what_is_on_disk() {
+        let place = Place::new();
+        let host = Host::new(&place.layout);
+        let disk = OnDisk::read(&host, &place.app);
+        assert_eq!((disk.active.as_str(), disk.committed.as_str()), ("1", "1"));
+        assert_eq!((disk.previous.as_str(), disk.enabled, &disk.frozen), ("", true, &None));
+        brake::freeze(&place.layout, &place.app, &Note::default()).unwrap();
+        place.set(Link::Active, "2");
+        let disk = OnDisk::read(&host, &place.app);
+        assert_eq!((disk.active.as_str(), disk.committed.as_str()), ("2", "1"));
+        assert_eq!(disk.frozen.as_deref(), Some(""), "frozen, without a reason");
+    }
+
+    #[test]
+    fn units_are_what_is_going_on_and_at_the_end_what_is_reported() {
+        let unit = |result: &str| UnitReport {
+            unit: "a.service".parse().unwrap(),
+            result: result.to_owned(),
+        };
+        let progress = Progress {
+            job: 1,
+            units: [("a.service", "waiting")]
+                .map(|(unit, state)| (unit.parse().unwrap(), state.to_owned()))
+                .into(),
+            settle_until: Some(std::time::Duration::from_secs(2)),
+        };
+        let mut facts = JobFacts {
+            report: open(1, Stage::RollingBack),
+            progress: Some(progress),
+        };
+        facts.report.units = vec![unit("failed")];
+        assert_eq!(
+            (facts.units()["a.service"].as_str(), facts.settle_until()),
+            ("waiting", 2_000_000)
+        );
+        facts.report.result = Some(Outcome::RolledBack);
+        assert_eq!(
+            (facts.units()["a.service"].as_str(), facts.settle_until()),
+            ("failed", 0)
+        );
+    }
+}

@@ -325,3 +325,32 @@ impl Announce for Announcer {
         self.0.ended(report);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transaction::tests::example;
+
+    #[test]
+    fn open_jobs_and_some_that_ended_have_objects() {
+        let report = |id: u32, result| JobReport {
+            result,
+            ..example(id).report()
+        };
+        let mut reports = BTreeMap::from([(1, report(1, None))]);
+        let mut glance = report(2, Some(Outcome::Failed));
+        glance.apps[0].app = "glance".parse().unwrap();
+        reports.insert(2, glance);
+        for id in 3..50 {
+            reports.insert(id, report(id, Some(Outcome::Done)));
+        }
+        let kept = kept(&reports);
+        assert_eq!(kept.len(), 1 + ENDED);
+        assert!(kept.contains(&1) && kept.contains(&49) && !kept.contains(&2));
+        assert_eq!(
+            last_of_each(&reports),
+            BTreeSet::from([2, 49]),
+            "how each app's last one ended is known"
+        );
+    }
+}
