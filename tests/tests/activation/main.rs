@@ -8,3 +8,4 @@ mod others;
 mod refused;
 mod spared;
 mod states;
+mod together;
