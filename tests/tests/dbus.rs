@@ -270,7 +270,10 @@ fn who_may_ask(machine: &Machine) {
     denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
     denied("/org/venvd1/app/demo org.freedesktop.DBus.Properties Set ssv org.venvd1.App Enabled b false");
     assert_eq!(jobs(machine), before, "a job was begun");
-    assert_eq!(machine.ok("readlink /etc/venvd/active/demo /etc/venvd/committed/demo /etc/venvd/previous/demo"), links);
+    assert_eq!(
+        machine.ok("readlink /etc/venvd/active/demo /etc/venvd/committed/demo /etc/venvd/previous/demo"),
+        links
+    );
 
     machine.ok("systemctl mask --now polkit.service");
     denied("/org/venvd1 org.venvd1.Manager Rollback s demo");
@@ -362,7 +365,10 @@ fn a_password_is_asked_for_and_progress_shown(machine: &Machine) {
 /// venvd is killed in the middle; who looks on sees the end of the same job, and there is no second one.
 fn venvctl_looks_on_when_venvd_comes_back(machine: &Machine) {
     let before = jobs(machine);
-    machine.ok("systemd-run --quiet --unit=looking-on -p StandardOutput=truncate:/run/looking-on -p RemainAfterExit=yes venvctl activate --json demo:b");
+    machine.ok(
+        "systemd-run --quiet --unit=looking-on -p StandardOutput=truncate:/run/looking-on -p StandardError=journal \
+         -p RemainAfterExit=yes venvctl activate --json demo:b",
+    );
     machine.wait_until(SOON, "the units settle", |machine| {
         properties(machine, APP, "org.venvd1.App")["State"] == "settling"
     });
