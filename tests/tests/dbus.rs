@@ -208,7 +208,7 @@ fn apps_come_and_go(machine: &Machine) {
     told("InterfacesAdded", OTHER);
     assert!(listed());
     assert_eq!(properties(machine, OTHER, "org.venvd1.App")["Enabled"], false);
-    machine.ok("venvctl freeze other-app auditors");
+    machine.ok("venvctl freeze --reason auditors other-app");
     told("PropertiesChanged", "auditors");
     assert_eq!(properties(machine, OTHER, "org.venvd1.App")["Frozen"], true);
     machine.ok("venvctl thaw other-app && rm /etc/venvd/apps/other-app.toml");
@@ -263,14 +263,17 @@ fn who_may_ask(machine: &Machine) {
         assert!(output.success(), "{allowed}: {output}");
     }
     let before = jobs(machine);
-    let links = machine.ok("readlink /etc/venvd/*/demo");
+    let links = machine.ok("readlink /etc/venvd/active/demo /etc/venvd/committed/demo /etc/venvd/previous/demo");
     for line in ASKS {
         denied(line);
     }
     denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
     denied("/org/venvd1/app/demo org.freedesktop.DBus.Properties Set ssv org.venvd1.App Enabled b false");
     assert_eq!(jobs(machine), before, "a job was begun");
-    assert_eq!(machine.ok("readlink /etc/venvd/*/demo"), links);
+    assert_eq!(
+        machine.ok("readlink /etc/venvd/active/demo /etc/venvd/committed/demo /etc/venvd/previous/demo"),
+        links
+    );
 
     machine.ok("systemctl mask --now polkit.service");
     denied("/org/venvd1 org.venvd1.Manager Rollback s demo");
@@ -339,7 +342,8 @@ fn a_password_is_asked_for_and_progress_shown(machine: &Machine) {
     machine.ok("rm /etc/polkit-1/rules.d/50-alice.rules; systemctl restart polkit.service");
     machine.ok("usermod -aG sudo alice; echo alice:opensesame | chpasswd");
     settle(machine, "8s");
-    let terminal = Terminal::open(machine, "alice", "runuser -u alice -- sh");
+    // With a session, without which polkit takes no agent that only stands in for a desktop's.
+    let terminal = Terminal::open(machine, "alice", "su -l alice -s /bin/sh");
     terminal.enter("venvctl activate demo:a");
     terminal.wait_for("Password:");
     // Meanwhile nobody else waits.
@@ -361,7 +365,10 @@ fn a_password_is_asked_for_and_progress_shown(machine: &Machine) {
 /// venvd is killed in the middle; who looks on sees the end of the same job, and there is no second one.
 fn venvctl_looks_on_when_venvd_comes_back(machine: &Machine) {
     let before = jobs(machine);
-    machine.ok("systemd-run --quiet --unit=looking-on -p StandardOutput=truncate:/run/looking-on -p RemainAfterExit=yes venvctl activate --json demo:b");
+    machine.ok(
+        "systemd-run --quiet --unit=looking-on -p StandardOutput=truncate:/run/looking-on -p StandardError=journal \
+         -p RemainAfterExit=yes venvctl activate --json demo:b",
+    );
     machine.wait_until(SOON, "the units settle", |machine| {
         properties(machine, APP, "org.venvd1.App")["State"] == "settling"
     });

@@ -13,7 +13,7 @@ use crate::output::progress::Stages;
 
 /// Has venvd do a job, shows where it is, and turns its outcome into text and exit status.
 pub(super) fn run(layout: &Layout, request: &Request, json: bool) -> Result<ExitCode, Failure> {
-    let mut stages = Stages::new();
+    let mut stages = Stages::default();
     let report = client::run(layout.scope(), request, &mut stages)?;
     let outcome = report.result.unwrap_or(Outcome::Failed);
     let switch = Switch::of_this_boot(layout);

@@ -87,19 +87,11 @@ impl Drop for Bytes {
 }
 
 /// Shows how a job goes on: each stage once, and on a terminal what its units do meanwhile.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Stages {
-    line: Line,
+    /// None before there is something to show: until then somebody may type a password here.
+    line: Option<Line>,
     said: String,
-}
-
-impl Stages {
-    pub(crate) fn new() -> Self {
-        Self {
-            line: Line::new(),
-            said: String::new(),
-        }
-    }
 }
 
 impl Shown for Stages {
@@ -108,11 +100,12 @@ impl Shown for Stages {
             return;
         };
         let mut text = format!("{}: {}", view.apps.join(", "), words(stage));
-        if self.line.bar.is_some() {
+        let line = self.line.get_or_insert_with(Line::new);
+        if line.bar.is_some() {
             text.push_str(&of_units(view, stage, now()));
         }
         if text != self.said {
-            self.line.say(&text);
+            line.say(&text);
             self.said = text;
         }
     }
