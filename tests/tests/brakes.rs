@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::Value;
-use venvd_tests::demo::{Demo, UNIT};
+use venvd_tests::demo::{Demo, ROOTWRAP, UNIT};
 use venvd_tests::{Machine, Os};
 
 /// As long as what is not waited for may take on a busy host.
@@ -184,6 +184,11 @@ fn a_dry_run_tells_what_then_happens(brakes: &Brakes) {
 
 fn a_dry_run_says_what_would_be_refused(brakes: &Brakes) {
     let machine = brakes.machine();
+    // It runs the old venv, which has rights for as long.
+    machine.ok("systemctl stop demo-kept.service");
+    machine.wait_until(SOON, "only the new venv has rights", |machine| {
+        !machine.read(ROOTWRAP).contains("/demo/a/")
+    });
     machine.ok("venvctl freeze demo --reason 'the auditors come'");
     let (status, plan) = brakes.venvctl("activate --dry-run demo:a");
     assert_eq!((status, &plan["refused"]["code"]), (1, &"frozen".into()), "{plan:#}");
@@ -270,10 +275,54 @@ fn what_is_in_force_is_revoked_by_force(brakes: &Brakes) {
     brakes.0.assert_on("b");
 }
 
+/// A unit that leaves a child behind, which is its own business: it is named, and lives.
+fn what_a_unit_leaves_behind_is_named(brakes: &Brakes) {
+    let machine = brakes.machine();
+    machine.write(
+        "/etc/systemd/system/demo.service.d/10-leaves.conf",
+        "[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 -c \"import subprocess, time; \
+         subprocess.Popen(['python3', '-c', 'import time; time.sleep(1000000)']); time.sleep(1000000)\"\n",
+        0o644,
+    );
+    machine.ok("systemctl daemon-reload && systemctl restart demo.service");
+    machine.wait_until(SOON, "there is a child", |machine| {
+        machine.ok("systemctl show -P TasksCurrent demo.service") == "2"
+    });
+    let (main, all) = (
+        machine.main_pid(UNIT),
+        machine.ok("cat /sys/fs/cgroup/system.slice/demo.service/cgroup.procs"),
+    );
+    let child: u32 = all
+        .lines()
+        .filter_map(|pid| pid.parse().ok())
+        .find(|pid| *pid != main)
+        .unwrap();
+    let (status, report) = brakes.venvctl("activate demo:a");
+    assert_eq!(status, 0, "{report:#}");
+    let expected = serde_json::json!([{"pid": child, "unit": UNIT, "program": "python3", "venv": "demo:b"}]);
+    assert_eq!(report["leftovers"], expected);
+    let status = brakes.0.status();
+    assert_eq!(status["leftovers"], expected, "{status:#}");
+    let text = machine.ok("venvctl status demo");
+    assert!(
+        text.contains(&format!(
+            "still run from demo:b, which is not in force: python3 ({child})"
+        )),
+        "{text}"
+    );
+    machine.ok(&format!("kill {child}"));
+    machine.wait_until(SOON, "it has ended", |_| {
+        brakes.0.status()["leftovers"] == serde_json::json!([])
+    });
+    machine.ok("rm /etc/systemd/system/demo.service.d/10-leaves.conf && systemctl daemon-reload");
+    assert_eq!(brakes.venvctl("activate demo:b").1["leftovers"], serde_json::json!([]));
+}
+
 fn brakes(os: Os) -> Result<()> {
     let mut brakes = Brakes::new(os)?;
     a_dry_run_tells_what_then_happens(&brakes);
     a_dry_run_says_what_would_be_refused(&brakes);
+    what_a_unit_leaves_behind_is_named(&brakes);
     a_revoked_venv_never_comes_back(&mut brakes)?;
     what_is_in_force_is_revoked_by_force(&brakes);
     Ok(())

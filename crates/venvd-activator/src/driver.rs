@@ -40,6 +40,7 @@ impl<U: Units> Driver<U> {
             let (state, effect) = step(&transaction.case, transaction.state.clone(), event, begun.elapsed());
             transaction.state = state;
             if effect.is_none() && transaction.state.outcome().is_some() {
+                self.name_leftovers(transaction).await;
                 transaction.ended = Some(now());
             }
             let written = self.journal.save(transaction);
@@ -145,6 +146,14 @@ impl<U: Units> Driver<U> {
             Effect::SetPrevious => each(&transaction.parts, |part| host.set_previous(part))?,
         }
         Ok(Event::Done)
+    }
+
+    /// Names the processes that it leaves behind.
+    async fn name_leftovers(&self, transaction: &mut Transaction) {
+        let (host, now) = (self.host.clone(), transaction.clone());
+        let found = tokio::task::spawn_blocking(move || host.leftovers(&now)).await;
+        // That nobody could look is no reason for it not to end.
+        transaction.leftovers = found.unwrap_or_default();
     }
 
     /// Looks at all that can be known beforehand.

@@ -8,6 +8,7 @@
 //! - [`digest`]: what somebody said yes to
 //! - [`commands`]: hooks and health commands
 //! - `actor`: one after the other
+//! - `leftovers`: processes of the venv before that an activation leaves behind
 //! - `plan`: what it would do
 //! - `recover`: at boot, before the apps' units
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
@@ -25,6 +26,7 @@ mod driver;
 mod exposed;
 mod host;
 mod leaving;
+mod leftovers;
 mod log;
 pub mod machine;
 mod plan;

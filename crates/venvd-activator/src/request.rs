@@ -117,6 +117,7 @@ impl Request {
             message: None,
             units: Vec::new(),
             checks: Vec::new(),
+            leftovers: Vec::new(),
             started: now(),
             ended: None,
         }
@@ -158,6 +159,7 @@ impl Request {
             outside: Vec::new(),
             units: Vec::new(),
             checks: Vec::new(),
+            leftovers: Vec::new(),
             started: now(),
             ended: None,
         };

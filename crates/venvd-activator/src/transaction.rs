@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use venvd_app::{AppName, Layout, Scope, UnitName};
-use venvd_bus::{Cause, Check, JobReport, Kind, Outcome, UnitReport};
+use venvd_bus::{Cause, Check, JobReport, Kind, Leftover, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
 use crate::machine::{Case, Failure, Rollback, State};
@@ -50,6 +50,9 @@ pub struct Transaction {
     /// How the commands fared.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What the units left behind of the venvs before.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it ended.
@@ -137,6 +140,7 @@ impl Transaction {
             message,
             units,
             checks: self.checks.clone(),
+            leftovers: self.leftovers.clone(),
             started: self.started,
             ended: self.ended,
         }
@@ -405,6 +409,7 @@ pub(crate) mod tests {
             outside: Vec::new(),
             units: Vec::new(),
             checks: Vec::new(),
+            leftovers: Vec::new(),
             started: now(),
             ended: None,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use venvd_app::definition::HookStage;
-use venvd_app::{AppName, Tag, UnitName};
+use venvd_app::{AppName, Tag, UnitName, VenvName};
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -221,6 +221,27 @@ impl Check {
     }
 }
 
+/// A process that still runs a venv that is in force no more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leftover {
+    /// The process.
+    pub pid: u32,
+    /// The unit in whose cgroup it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// Its short name.
+    pub program: String,
+    /// The venv.
+    pub venv: VenvName,
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} ({})", self.program, self.pid)?;
+        self.unit.iter().try_for_each(|unit| write!(formatter, " of {unit}"))
+    }
+}
+
 /// What a job is about in one app.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppChange {
@@ -283,6 +304,9 @@ pub struct JobReport {
     /// The hooks and health commands that it came to, in order.
     #[serde(default)]
     pub checks: Vec<Check>,
+    /// What its units left behind of the venvs before, at its end.
+    #[serde(default)]
+    pub leftovers: Vec<Leftover>,
     /// When it began, in seconds since 1970.
     pub started: u64,
     /// When it ended.
@@ -418,6 +442,12 @@ mod tests {
                 command: "nova-status upgrade check".to_owned(),
                 result: Check::DONE.to_owned(),
                 output: vec!["all is well".to_owned()],
+            }],
+            leftovers: vec![Leftover {
+                pid: 7,
+                unit: Some("nova-compute.service".to_owned()),
+                program: "qemu".to_owned(),
+                venv: "nova:1".parse().unwrap(),
             }],
             started: 1,
             ended: Some(2),

@@ -10,7 +10,7 @@ pub mod job;
 mod manager;
 pub mod plan;
 
-pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Outcome, Stage, UnitReport};
+pub use job::{AppChange, Cause, Check, CheckStage, Code, JobReport, Kind, Leftover, Outcome, Stage, UnitReport};
 pub use manager::{APP_INTERFACE, BUS_NAME, INTERFACE, JOB_INTERFACE, JOBS_PATH, MANAGER_PATH};
 pub use manager::{JobRemovedArgs, JobRemovedStream, ManagerProxy};
 pub use manager::{app_path, job_id, job_path};

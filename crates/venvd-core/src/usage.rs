@@ -172,19 +172,21 @@ impl Usage {
         self.by_venv.get(venv).map_or(&[], Vec::as_slice)
     }
 
-    /// Returns those that run from a venv in a unit of its app: not who merely works in it or has a file of it open, nor
-    /// who was given a PATH that leads there behind another, as sudo gives while a venv is leaving.
+    /// Returns those that run from a venv: not who merely works in it or has a file of it open, nor who was given a PATH
+    /// that leads there behind another, as sudo gives while a venv is leaving.
+    pub fn runners_of(&self, venv: &VenvPath) -> impl Iterator<Item = &Use> {
+        self.of(venv).iter().filter(|used| match used.by {
+            Trace::OpenFile | Trace::WorkingDirectory => false,
+            Trace::Environment => used.tagged,
+            _ => true,
+        })
+    }
+
+    /// Returns those of them that are in a unit of its app.
     pub fn members_of<'a>(&'a self, venv: &'a VenvPath) -> impl Iterator<Item = &'a Use> {
         let app = venv.name().app();
-        let is_member = move |used: &&Use| {
-            let runs = match used.by {
-                Trace::OpenFile | Trace::WorkingDirectory => false,
-                Trace::Environment => used.tagged,
-                _ => true,
-            };
-            runs && self.members.apps_of(used.unit.as_deref()).any(|name| name == app)
-        };
-        self.of(venv).iter().filter(is_member)
+        self.runners_of(venv)
+            .filter(move |used| self.members.apps_of(used.unit.as_deref()).any(|name| name == app))
     }
 
     fn add(&mut self, venv: &VenvPath, (pid, process): (u32, &Process), by: Trace) {

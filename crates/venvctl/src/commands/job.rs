@@ -62,6 +62,9 @@ fn done(report: &JobReport) -> String {
     for check in &report.checks {
         text.push_str(&format!("\n  {} `{}` {}", check.stage, check.command, check.result));
     }
+    for leftover in &report.leftovers {
+        text.push_str(&format!("\n  - {leftover} still runs {}", leftover.venv));
+    }
     text.push('\n');
     text
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use venvd_app::links::VenvPath;
 use venvd_app::{AppName, Layout, Tag, VenvName};
-use venvd_bus::JobReport;
+use venvd_bus::{JobReport, Leftover};
 use venvd_core::Error;
 use venvd_core::brake;
 use venvd_core::note::Note;
+use venvd_core::usage::{Usage, Use};
 
 use super::model::{AppStatus, Problem};
 
@@ -23,6 +24,8 @@ pub(super) struct Brakes {
     pub(super) known_bad: BTreeMap<Tag, Note>,
     /// The activation that is open, as far as venvd says.
     pub(super) job: Option<JobReport>,
+    /// Processes that run its venvs although they are not in force, as far as the caller may see them.
+    pub(super) leftovers: Vec<Leftover>,
 }
 
 impl Brakes {
@@ -59,6 +62,57 @@ impl Brakes {
     pub(super) fn is_revoked(&self, tag: Option<&str>) -> bool {
         self.revokes(tag).is_some()
     }
+}
+
+/// Returns the processes that run venvs of an app that are not in force, but for those of units that run one as a whole: of
+/// such a unit is said that its restart is due.
+pub(super) fn left_behind(usage: &Usage, venvs: &[VenvPath], app: &AppStatus) -> Vec<Leftover> {
+    let is_whole = |one: &Use, tag: &str| {
+        let mut units = app.units.iter().filter(|unit| Some(&unit.unit) == one.unit.as_ref());
+        units.any(|unit| {
+            unit.state
+                .as_ref()
+                .is_some_and(|state| state.tag.as_deref() == Some(tag))
+        })
+    };
+    let mut left = Vec::new();
+    for venv in venvs.iter().filter(|venv| *venv.name().app() == app.app) {
+        let tag = venv.name().tag().as_str();
+        if app.in_force.as_deref() == Some(tag) {
+            continue;
+        }
+        let runners = usage.runners_of(venv).filter(|one| !is_whole(one, tag));
+        left.extend(runners.map(|one| Leftover {
+            pid: one.pid,
+            unit: one.unit.clone(),
+            program: one.name.clone(),
+            venv: venv.name().clone(),
+        }));
+    }
+    left
+}
+
+/// How many processes are named; JSON has them all.
+const NAMED: usize = 5;
+
+/// Says what is left behind.
+fn of_leftovers(leftovers: &[Leftover]) -> Vec<Problem> {
+    let mut by_venv: BTreeMap<&VenvName, Vec<&Leftover>> = BTreeMap::new();
+    for leftover in leftovers {
+        by_venv.entry(&leftover.venv).or_default().push(leftover);
+    }
+    let problems = by_venv.into_iter().map(|(venv, left)| {
+        let mut named: Vec<String> = left.iter().take(NAMED).map(ToString::to_string).collect();
+        match left.len().saturating_sub(NAMED) {
+            0 => {}
+            more => named.push(format!("and {more} more")),
+        }
+        let message = format!("still run from {venv}, which is not in force: {}", named.join(", "));
+        let pids: Vec<String> = left.iter().map(|one| one.pid.to_string()).collect();
+        let advice = format!("when they are not needed any more: kill {}", pids.join(" "));
+        Problem::note("left-behind", message).advise(advice)
+    });
+    problems.collect()
 }
 
 /// Returns what is to be said of them.
@@ -105,6 +159,7 @@ pub(super) fn problems(app: &AppStatus) -> Vec<Problem> {
         let advice = format!("`venvctl activate --force {name}:{tag}` tries it again");
         problems.push(Problem::note("known-bad", message).advise(advice));
     }
+    problems.extend(of_leftovers(&brakes.leftovers));
     problems
 }
 

@@ -21,6 +21,8 @@ use venvd_app::scope::Scope;
 use venvd_app::search::{Declared, load, load_accepted};
 use venvd_app::{App, AppName, Layout};
 use venvd_bus::JobReport;
+use venvd_core::list;
+use venvd_core::usage::Usage;
 use venvd_unit::UnitFiles;
 
 use self::brakes::Brakes;
@@ -53,11 +55,15 @@ struct Collector<'a> {
     units: UnitFiles,
     report: Value,
     booted: bool,
+    /// Who runs which venv; nothing where that can't be seen.
+    usage: Option<(Usage, Vec<VenvPath>)>,
 }
 
 impl<'a> Collector<'a> {
     fn new(layout: &'a Layout, declared: Declared) -> Self {
         let text = fs::read_to_string(layout.generated().join("venvd-report.json"));
+        let venvs = list::paths(layout, None).unwrap_or_default();
+        let usage = layout.root().is_host().then(|| Usage::scan(layout, &venvs));
         Self {
             switches: Switches {
                 host: declared.settings.enabled,
@@ -71,6 +77,7 @@ impl<'a> Collector<'a> {
                 .and_then(|text| serde_json::from_str(&text).ok())
                 .unwrap_or_default(),
             booted: layout.root().is_host() && Path::new("/run/systemd/system").is_dir(),
+            usage: usage.and_then(Result::ok).map(|usage| (usage, venvs)),
             layout,
         }
     }
@@ -159,6 +166,9 @@ impl<'a> Collector<'a> {
             units,
             problems,
         };
+        if let Some((usage, venvs)) = &self.usage {
+            status.brakes.leftovers = brakes::left_behind(usage, venvs, &status);
+        }
         let host = Host {
             layout: self.layout,
             booted: self.booted,

@@ -1,3 +1,4 @@
+use venvd_bus::Leftover;
 use venvd_core::note::Note;
 use venvd_fs::Root;
 
@@ -334,5 +335,28 @@ fn what_is_forbidden_and_what_failed_before() {
     assert_eq!(
         problems[1].advice.as_deref(),
         Some("systemctl restart nova-api.service")
+    );
+}
+
+#[test]
+fn what_is_left_behind_is_named() {
+    let left = |pid, unit: Option<&str>| Leftover {
+        pid,
+        unit: unit.map(str::to_owned),
+        program: "python3".to_owned(),
+        venv: "nova:1".parse().unwrap(),
+    };
+    let app = AppStatus {
+        brakes: Brakes {
+            leftovers: vec![left(7, Some("nova-api.service")), left(8, None)],
+            ..Brakes::default()
+        },
+        ..app(unit())
+    };
+    let problems = found(&app);
+    assert_eq!((problems.len(), problems[0].code), (1, "left-behind"));
+    assert_eq!(
+        problems[0].message,
+        "still run from nova:1, which is not in force: python3 (7) of nova-api.service, python3 (8)"
     );
 }
