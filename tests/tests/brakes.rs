@@ -318,6 +318,38 @@ fn what_a_unit_leaves_behind_is_named(brakes: &Brakes) {
     assert_eq!(brakes.venvctl("activate demo:b").1["leftovers"], serde_json::json!([]));
 }
 
+/// Without venvd, also after a reboot, and back.
+fn a_detached_app_runs_without_venvd(brakes: &mut Brakes) -> Result<()> {
+    let machine = brakes.machine();
+    let before = machine.unit_property(UNIT, "InvocationID");
+    machine.ok("venvctl detach demo");
+    assert_eq!(
+        machine.unit_property(UNIT, "InvocationID"),
+        before,
+        "nothing is restarted"
+    );
+    brakes.assert_refused("activate demo:a", "detached");
+    brakes.assert_refused("disable demo", "detached");
+    assert!(brakes.0.problems().contains(&"detached".to_owned()));
+    machine.ok("systemctl restart venvd-policy-boot.service && dpkg -r venvd");
+    brakes.0.machine.reboot()?;
+    let machine = brakes.machine();
+    let venv = |machine: &Machine| machine.environ_of(machine.main_pid(UNIT)).get("VENVD_TAG").cloned();
+    assert_eq!(venv(machine).as_deref(), Some("b"));
+    assert!(
+        machine
+            .ok(&format!("readlink /proc/{}/exe", machine.main_pid(UNIT)))
+            .contains("python")
+    );
+    assert_eq!(brakes.0.sudo(), 0, "{}", machine.ok("sudo -l -U demo"));
+    machine.ok("dpkg -i /srv/venvd.deb && systemctl restart demo.service");
+    assert_eq!(venv(machine).as_deref(), Some("b"), "venvd leaves it alone");
+    machine.ok("venvctl attach demo");
+    machine.ok("! ls /etc/systemd/system/*/zz-venvd-detached.conf");
+    brakes.0.assert_on("b");
+    Ok(())
+}
+
 fn brakes(os: Os) -> Result<()> {
     let mut brakes = Brakes::new(os)?;
     a_dry_run_tells_what_then_happens(&brakes);
@@ -325,7 +357,7 @@ fn brakes(os: Os) -> Result<()> {
     what_a_unit_leaves_behind_is_named(&brakes);
     a_revoked_venv_never_comes_back(&mut brakes)?;
     what_is_in_force_is_revoked_by_force(&brakes);
-    Ok(())
+    a_detached_app_runs_without_venvd(&mut brakes)
 }
 
 #[test]

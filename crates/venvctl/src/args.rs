@@ -213,6 +213,22 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Break glass: let an app run from its venv without venvd
+    ///
+    /// What the generator wrote in /run for its units is left as plain files in /etc/systemd/system, sudoers and
+    /// rootwrap.conf stay as they are, and from then on nothing of venvd touches the app, not even where the package is
+    /// removed. Nothing is restarted. Upgrades, rollback and links of commands are then yours to make.
+    Detach {
+        /// The app
+        app: AppName,
+    },
+    /// Take a detached app back
+    ///
+    /// The files that were left are removed, and the app is enabled, as by `venvctl enable`: its units restart.
+    Attach {
+        /// The app
+        app: AppName,
+    },
     /// Let a revoked venv be put in force again
     ///
     /// Nothing is activated. Where it is the committed one, its units start from it again when they are restarted.

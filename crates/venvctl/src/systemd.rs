@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Serialize;
-use venvd_app::Layout;
+use venvd_app::{Layout, Scope};
 use zbus::{Connection, OwnedObjectPath, Proxy};
 
 use crate::failure::Failure;
@@ -55,6 +56,25 @@ impl UnitState {
     pub(crate) fn is_known(&self) -> bool {
         self.main_pid.is_some() && !self.hidden && !self.overwritten
     }
+}
+
+/// Has systemd read its units anew, and the generator write them, where systemd runs.
+pub(crate) fn daemon_reload(layout: &Layout) -> Result<(), Failure> {
+    if !Path::new("/run/systemd/system").is_dir() || !layout.root().is_host() {
+        return Ok(());
+    }
+    let manager = match layout.scope() {
+        Scope::System => "--system",
+        Scope::User => "--user",
+    };
+    let output = Command::new("systemctl").args([manager, "daemon-reload"]).output();
+    let output = output.map_err(|error| Failure::refused("systemd", format!("cannot run systemctl: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let message = format!("`systemctl daemon-reload` failed: {}", said.trim());
+    Err(Failure::refused("systemd", message))
 }
 
 /// Returns the state of each unit, for a template those of its instances; nothing where the bus can't be reached.

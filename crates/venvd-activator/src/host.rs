@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use venvd_app::cmdline::Switch;
+use venvd_app::detached::is_detached;
 use venvd_app::exposed;
 use venvd_app::in_force::{self, InForce};
 use venvd_app::interpreter::Unfit;
@@ -125,6 +126,11 @@ impl Host {
     /// Whatever speaks against it.
     pub(crate) fn check(&self, transaction: &Transaction, part: &Part) -> Result<(), Failure> {
         let kind = transaction.case.kind;
+        if is_detached(&self.layout, &part.app) {
+            let name = &part.app;
+            let message = format!("{name} is detached, it runs without venvd; `venvctl attach {name}` takes it back");
+            return Err(Failure::new(Code::DETACHED, message));
+        }
         if kind == Kind::Disable {
             self.app_in_force(&part.app)?;
             return Ok(());

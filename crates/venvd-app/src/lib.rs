@@ -5,6 +5,7 @@
 
 pub mod cmdline;
 pub mod definition;
+pub mod detached;
 pub mod exposed;
 pub mod in_force;
 pub mod interpreter;

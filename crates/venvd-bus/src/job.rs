@@ -143,6 +143,8 @@ impl Code {
     pub const KNOWN_BAD: &str = "known-bad";
     /// Under its name there is another venv than the one that was asked for.
     pub const CONTENT_CHANGED: &str = "content-changed";
+    /// An administrator took the app out of venvd's hands.
+    pub const DETACHED: &str = "detached";
     /// An administrator has revoked the venv.
     pub const REVOKED: &str = "revoked";
     /// venvd or the machine went down in the middle.

@@ -18,12 +18,14 @@
 //! - [`list`], [`usage`], [`hold`], [`collect`], [`remove`]: what is there, who needs it, what stays, what goes
 //! - [`leftovers`]: root's daemons of a venv whose rights end
 //! - [`brake`]: what an administrator forbids, and what failed before
+//! - [`detached`]: apps that run without venvd
 //! - [`mod@diff`]: two venvs side by side
 
 mod below;
 pub mod brake;
 pub mod build;
 pub mod collect;
+pub mod detached;
 pub mod diff;
 pub mod doctor;
 mod error;

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use venvd_app::detached::is_detached;
 use venvd_app::links::VenvPath;
 use venvd_app::revoked::is_revoked;
 use venvd_app::search::{self, Declared};
@@ -44,6 +45,25 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Returns the plan for an app whose files are none of ours for now.
+    fn untouched(layout: &Layout, app: &App) -> Result<Self, Error> {
+        let mut confs = EditedConfs::read(layout, &app.name)?;
+        confs.after.clone_from(&confs.before);
+        Ok(Self {
+            layout: layout.clone(),
+            app: app.name.clone(),
+            user: app.user.clone(),
+            edits: Vec::new(),
+            directories: Vec::new(),
+            warnings: Vec::new(),
+            rules: Vec::new(),
+            secure_path: None,
+            sudo: None,
+            left_behind: None,
+            confs,
+        })
+    }
+
     /// Returns the files to write or remove, in order; none when all is so already.
     #[must_use]
     pub fn edits(&self) -> &[Edit] {
@@ -97,7 +117,7 @@ impl Plan {
 /// None admitted means that the app is off. It only reads; whether the app is `enabled` is the caller's business. As a
 /// preflight, it is asked for the new venv alone: a program may be missing in one of two venvs, not in all.
 ///
-/// Of those that are admitted, revoked ones are not.
+/// Of those that are admitted, revoked ones are not. For an app that is detached nothing is to be written.
 ///
 /// Other apps of the same user share its `secure_path`: those count that are on, with the venv that is in force.
 ///
@@ -120,6 +140,9 @@ pub(crate) fn plan_for(
     admitted: &[VenvPath],
     installed: impl Fn() -> Result<Sudo, Error>,
 ) -> Result<Plan, Error> {
+    if is_detached(layout, &app.name) {
+        return Plan::untouched(layout, app);
+    }
     // A revoked venv has no rights, whoever would admit it.
     let admitted: Vec<VenvPath> = admitted
         .iter()

@@ -2,6 +2,7 @@
 
 mod build;
 mod cat;
+mod detach;
 mod diff;
 mod doctor;
 mod freeze;
@@ -80,6 +81,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Failure> {
                 false => revoke::InForce::Refuse,
             };
             return revoke::revoke(&layout, &venv, (&reason, in_force), json);
+        }
+        Command::Detach { app } => return detach::detach(&layout, &app, json),
+        Command::Attach { app } => {
+            detach::attach(&layout, &app)?;
+            return job::run(&layout, &Request::Enable(app), json);
         }
         Command::Unrevoke { venv } => return revoke::unrevoke(&layout, &venv, json),
         Command::Doctor { app } => return doctor::run(&layout, app.as_ref(), json),

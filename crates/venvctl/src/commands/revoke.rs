@@ -1,10 +1,9 @@
 //! revoke and unrevoke: venvs that must not run any more.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use serde::Serialize;
 use venvd_app::links::{self, Link};
-use venvd_app::scope::Scope;
 use venvd_app::{AppName, Layout, VenvName, in_force, search};
 use venvd_core::note::Note;
 use venvd_core::usage::{Usage, Use};
@@ -17,7 +16,7 @@ use venvd_policy::Edited;
 use super::hold::note;
 use super::{policy, require_known};
 use crate::failure::Failure;
-use crate::output;
+use crate::{output, systemd};
 
 #[derive(Debug, Serialize)]
 struct State {
@@ -168,28 +167,10 @@ fn follow(layout: &Layout, is_busy: bool, state: &mut State) {
         state.problems.push(failure.message);
     }
     if state.next_start.is_some()
-        && let Err(why) = reload(layout)
+        && let Err(failure) = systemd::daemon_reload(layout)
     {
-        state.problems.push(why);
+        state.problems.push(failure.message);
     }
-}
-
-/// Has the generator write the units anew, where systemd runs.
-fn reload(layout: &Layout) -> Result<(), String> {
-    if !std::path::Path::new("/run/systemd/system").is_dir() {
-        return Ok(());
-    }
-    let manager = match layout.scope() {
-        Scope::System => "--system",
-        Scope::User => "--user",
-    };
-    let output = Command::new("systemctl").args([manager, "daemon-reload"]).output();
-    let output = output.map_err(|error| format!("cannot run systemctl: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("`systemctl daemon-reload` failed: {}", said.trim()))
 }
 
 fn busy(venv: &VenvName) -> String {

@@ -76,6 +76,8 @@ pub(super) enum File {
     Held,
     Frozen,
     Revoked,
+    Detached,
+    Left,
     Pending,
     Report,
     DropIn,
@@ -113,6 +115,14 @@ impl File {
             Self::Held => ("/etc/venvd/held/APP/TAG", "says that a venv is held, and why"),
             Self::Frozen => ("/etc/venvd/frozen/APP", "says that an app is frozen, and why"),
             Self::Revoked => ("/etc/venvd/revoked/APP/TAG", "says that a venv is revoked, and why"),
+            Self::Detached => (
+                "/etc/venvd/detached/APP",
+                "says that an app is detached, and which files were left",
+            ),
+            Self::Left => (
+                "/etc/systemd/system/UNIT.d/zz-venvd-detached.conf",
+                "lets a unit run from the venv without venvd",
+            ),
             Self::Pending => ("/etc/venvd/pending/APP", "says that an activation is open"),
             Self::Report => (
                 "/run/systemd/generator/venvd-report.json",
@@ -380,6 +390,23 @@ pub(super) const VERBS: &[Verb] = &[
         exit: Exit::Done,
         files: &[File::Revoked, File::Sudoers, File::RootwrapConf],
         see: &["unrevoke", "activate", "status"],
+    },
+    Verb {
+        name: "detach",
+        examples: &[example(
+            "Let nova's services run on without venvd, also after a reboot:",
+            "venvctl detach nova",
+        )],
+        exit: Exit::Done,
+        files: &[File::Detached, File::Left],
+        see: &["attach", "disable"],
+    },
+    Verb {
+        name: "attach",
+        examples: &[example("Take it back:", "venvctl attach nova")],
+        exit: Exit::Activation,
+        files: &[File::Detached, File::Left, File::Switch],
+        see: &["detach", "enable"],
     },
     Verb {
         name: "unrevoke",

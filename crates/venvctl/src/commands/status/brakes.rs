@@ -8,6 +8,7 @@ use venvd_app::{AppName, Layout, Tag, VenvName};
 use venvd_bus::{JobReport, Leftover};
 use venvd_core::Error;
 use venvd_core::brake;
+use venvd_core::detached::{self, Detached};
 use venvd_core::note::Note;
 use venvd_core::usage::{Usage, Use};
 
@@ -18,6 +19,8 @@ use super::model::{AppStatus, Problem};
 pub(super) struct Brakes {
     /// It stays at what is in force.
     pub(super) frozen: Option<Note>,
+    /// It runs from its venv without venvd.
+    pub(super) detached: Option<Detached>,
     /// These venvs must not run any more, there or not.
     pub(super) revoked: BTreeMap<Tag, Note>,
     /// These are there, and did not run well on this host.
@@ -44,6 +47,7 @@ impl Brakes {
                 BTreeMap::new()
             })
         };
+        brakes.detached = detached::read(layout, app).ok().flatten();
         brakes.revoked = known(brake::all_revoked(layout, app));
         brakes.known_bad = known(brake::all_known_bad(layout, app));
         let is_there = |tag: &Tag| {
@@ -149,6 +153,10 @@ pub(super) fn problems(app: &AppStatus) -> Vec<Problem> {
     if let (Some(tag), Some(note)) = (&app.previous, brakes.revokes(app.previous.as_deref())) {
         let message = format!("{tag}, the venv before, is revoked{note}: there is no way back to it");
         problems.push(Problem::note("previous-revoked", message).advise(another));
+    }
+    if brakes.detached.is_some() {
+        let message = "it is detached: its units run from the venv by plain files, and nothing of venvd touches it";
+        problems.push(Problem::note("detached", message).advise(format!("venvctl attach {name}")));
     }
     if let Some(note) = &brakes.frozen {
         let message = format!("it is frozen{note}: every activation is refused");

@@ -56,7 +56,7 @@ pub(super) fn of_app(host: Host<'_>, app: &AppStatus) -> Vec<Problem> {
     }
     // Only root may look there; others are told by root's next look.
     let rules = host.layout.sudoers(name);
-    if app.in_force.is_none() && !app.pending && fs::symlink_metadata(&rules).is_ok() {
+    if app.in_force.is_none() && !app.pending && app.brakes.detached.is_none() && fs::symlink_metadata(&rules).is_ok() {
         problems.push(
             Problem::wrong(
                 "rules-left",
@@ -68,7 +68,9 @@ pub(super) fn of_app(host: Host<'_>, app: &AppStatus) -> Vec<Problem> {
             .advise("`systemctl restart venvd-policy-boot.service` takes them away, or says why not"),
         );
     }
-    for unit in &app.units {
+    // What a detached app's units run is whoever's who detached it.
+    let units = app.units.iter().filter(|_| app.brakes.detached.is_none());
+    for unit in units {
         problems.extend(
             of_unit(host, app, unit)
                 .into_iter()
