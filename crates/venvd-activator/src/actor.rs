@@ -42,13 +42,39 @@ pub(crate) struct Actor<U, A> {
 impl<U: Units, A: Announce> Actor<U, A> {
     /// Does what was asked for, under the number it was given.
     pub(crate) async fn work(&self, id: u32, request: &Request) {
+        let is_open = || request.wants.iter().any(|want| self.is_open(&want.app));
+        if is_open() {
+            // Something kept an earlier one from its end, and there must not be two.
+            self.resume().await;
+        }
         let apps = request.wants.iter().map(|want| &want.app);
-        let lock = self.lock(apps).await;
+        let lock = match self.lock(apps).await {
+            Ok(_) if is_open() => Err(Failure::new(
+                Code::LOCKED,
+                format!(
+                    "an earlier activation of {} is not over and can't be taken up; `journalctl -u venvd` tells why",
+                    request.names()
+                ),
+            )),
+            lock => lock,
+        };
         let (mut transaction, mut objection) = request.prepare(&self.driver.host, id);
         if let Err(failure) = &lock {
             objection.get_or_insert(failure.clone());
         }
         self.drive(&mut transaction, (Event::Begin, objection)).await;
+    }
+
+    /// Returns whether the activation that an app's marker names is not over, as far as can be read.
+    fn is_open(&self, app: &AppName) -> bool {
+        let Ok(text) = fs::read_to_string(self.driver.host.layout().pending(app)) else {
+            return false;
+        };
+        let id = text.trim().parse();
+        id.is_ok_and(|id| match self.driver.journal.load(id) {
+            Ok(found) => found.is_some_and(|found| found.ended.is_none()),
+            Err(_) => true,
+        })
     }
 
     /// Goes on with what an earlier venvd left open.

@@ -9,7 +9,7 @@ use venvd_fs::report;
 
 use crate::exposed;
 use crate::host::Host;
-use crate::machine::{Admit, Effect, Event, Failure, Phase, step};
+use crate::machine::{Admit, Effect, Event, Failure, Phase, Side, step};
 use crate::transaction::{Journal, Part, Transaction, now};
 use crate::units::{LeftDown, Units, summary};
 
@@ -54,6 +54,7 @@ impl<U: Units> Driver<U> {
                     );
                 }
                 if transaction.state.outcome().is_some() {
+                    self.units.let_go(transaction.id).await;
                     if let Err(failure) = self.host.judge(transaction) {
                         tracing::warn!("how {} did is not remembered: {}", transaction.names(), failure.message);
                     }
@@ -131,7 +132,10 @@ impl<U: Units> Driver<U> {
                 })
                 .await?;
             }
-            Effect::StopUnits => self.units.stop(transaction).await?,
+            Effect::StopUnits => {
+                self.capture_more(transaction).await?;
+                self.units.stop(transaction).await?;
+            }
             Effect::SetSwitch(side) => {
                 let kind = transaction.case.kind;
                 each(&transaction.parts, |part| host.set_switch((kind, part), side))?;
@@ -139,7 +143,13 @@ impl<U: Units> Driver<U> {
             Effect::SetCommitted(side) => each(&transaction.parts, |part| host.set_committed(part, side))?,
             Effect::Reload => self.units.reload().await?,
             Effect::RestartUnits => self.units.restart(transaction).await?,
-            Effect::StartUnits => self.units.start(transaction).await?,
+            Effect::StartUnits => {
+                let side = match transaction.state.phase {
+                    Phase::Back(_) if !transaction.state.stays(&transaction.case) => Side::Old,
+                    _ => Side::New,
+                };
+                self.units.start(transaction, side).await?;
+            }
             Effect::Settle(side) => transaction.units = self.units.settle(transaction, side).await?,
             Effect::RunHook(stage, number) => return self.run_hook(transaction, (stage, number)).await,
             Effect::CheckHealth => return self.check_health(transaction).await,
@@ -153,7 +163,10 @@ impl<U: Units> Driver<U> {
         let (host, now) = (self.host.clone(), transaction.clone());
         let found = tokio::task::spawn_blocking(move || host.leftovers(&now)).await;
         // That nobody could look is no reason for it not to end.
-        transaction.leftovers = found.unwrap_or_default();
+        transaction.leftovers = found.unwrap_or_else(|error| {
+            tracing::warn!("what {} leaves behind is not known: {error}", transaction.names());
+            Vec::new()
+        });
     }
 
     /// Looks at all that can be known beforehand.
@@ -184,6 +197,23 @@ impl<U: Units> Driver<U> {
         }
         transaction.outside = self.units.outside(transaction).await?;
         Ok(Event::Captured(summary(transaction)))
+    }
+
+    /// Adds what somebody has started since, so that it is started again: hooks may have taken long.
+    async fn capture_more(&self, transaction: &mut Transaction) -> Result<(), Failure> {
+        if !matches!(transaction.state.phase, Phase::Forward(_)) {
+            return Ok(());
+        }
+        let kind = transaction.case.kind;
+        for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
+            let (app, _) = self.host.app_in_force(&part.app)?;
+            for more in self.units.capture(&app, &LeftDown::default()).await? {
+                if part.captured.iter().all(|known| known.unit != more.unit) {
+                    part.captured.push(more);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Returns what the last activation of an app left down, if it failed and this is still the boot it was in.

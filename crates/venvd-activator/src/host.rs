@@ -145,7 +145,16 @@ impl Host {
                 ),
             ));
         }
-        let Some(to) = &part.to else { return Ok(()) };
+        let Some(to) = &part.to else {
+            // Why not is known to whoever asked; this one was cut off, and has nothing to go to.
+            return match kind {
+                Kind::Enable => Ok(()),
+                _ => Err(Failure::new(
+                    Code::BAD_LINK,
+                    format!("{} has no venv to go to; name one", part.app),
+                )),
+            };
+        };
         let needed: Vec<ProgramName> = app.needed_programs().into_iter().collect();
         if let Some(note) = brake::revoked(&self.layout, to.name())? {
             return Err(Failure::new(Code::REVOKED, brake::revoked_text(to.name(), &note)));
@@ -175,9 +184,7 @@ impl Host {
     /// Refuses what an administrator has stopped, or what failed on this host before.
     fn check_brakes(&self, transaction: &Transaction, to: &VenvPath) -> Result<(), Failure> {
         let app = to.name().app();
-        if transaction.case.kind == Kind::Activate
-            && let Some(note) = brake::frozen(&self.layout, app)?
-        {
+        if let Some(note) = brake::frozen(&self.layout, app)? {
             return Err(Failure::new(
                 Code::FROZEN,
                 format!("{app} is frozen{note}; `venvctl thaw {app}` lets it be activated again"),
@@ -210,7 +217,8 @@ impl Host {
                     };
                     brake::condemn(&self.layout, to.name(), &note)?;
                 }
-                None if is_done => drop(brake::acquit(&self.layout, to.name())?),
+                // What did not run is not found well.
+                None if is_done && !transaction.units.is_empty() => drop(brake::acquit(&self.layout, to.name())?),
                 _ => {}
             }
         }

@@ -290,7 +290,7 @@ pub enum Event {
 pub fn step(case: &Case, state: State, event: Event, now: Duration) -> (State, Option<Effect>) {
     match (state.phase, event) {
         (Phase::Queued, Event::Begin) => state.forward(case, None, now),
-        // Not begun, so there is nothing to undo; the flip that asked for it is found again by the reconciliation.
+        // Not begun, so there is nothing to undo.
         (Phase::Queued, Event::Interrupted | Event::Booted) => {
             let failure = interrupted();
             state.turn_back(case, (Effect::Check, failure), now)
@@ -373,6 +373,12 @@ impl State {
         let at_units = self.failed_at.is_some_and(course::judges_the_venv);
         let is_fault = |failure: &&Failure| ![Code::INTERRUPTED, Code::INTERNAL].contains(&failure.code.as_str());
         self.failure.as_ref().filter(|_| at_units).filter(is_fault)
+    }
+
+    /// Returns whether all that failed are the last steps, when what was asked for is in force and healthy.
+    #[must_use]
+    pub fn is_done_but_for_the_rest(&self) -> bool {
+        self.failure.is_some() && self.failed_at.is_none() && self.stuck.is_none()
     }
 
     /// Returns whether a one-way hook has done its work, so that the way leads on and not back.

@@ -84,7 +84,7 @@ fn lock(layout: &Layout, transaction: &Transaction) -> Result<Option<Vec<Lock>>,
 fn is_decided(layout: &Layout, transaction: &Transaction, part: &Part) -> bool {
     let committed = links::read(layout, Link::Committed, &part.app).ok().flatten();
     let state = &transaction.state;
-    let may_be_new = state.failures().0.is_none() || state.is_one_way();
+    let may_be_new = state.failures().0.is_none() || state.is_one_way() || state.stays(&transaction.case);
     committed == part.from || may_be_new && committed == part.to
 }
 
@@ -172,7 +172,9 @@ impl Units for AtBoot {
         Ok(())
     }
 
-    async fn start(&self, _: &Transaction) -> Result<(), Failure> {
+    async fn let_go(&self, _: u32) {}
+
+    async fn start(&self, _: &Transaction, _: Side) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -221,7 +221,10 @@ impl Units for Simulated {
     }
 
     async fn capture(&self, app: &App, _: &LeftDown) -> Result<Vec<CapturedUnit>, Failure> {
-        self.call("capture").await;
+        // Once: before the units are stopped it is looked for what was started since.
+        if !self.calls().contains(&"capture".to_owned()) {
+            self.call("capture").await;
+        }
         let unit = app.units.keys().next().unwrap().clone();
         let captured = self.runs.borrow().as_ref().map(|runs| CapturedUnit {
             unit,
@@ -252,7 +255,9 @@ impl Units for Simulated {
         Ok(())
     }
 
-    async fn start(&self, _: &Transaction) -> Result<(), Failure> {
+    async fn let_go(&self, _: u32) {}
+
+    async fn start(&self, _: &Transaction, _: Side) -> Result<(), Failure> {
         self.call("start").await;
         let mut runs = self.runs.borrow_mut();
         runs.get_or_insert_with(|| self.loaded.borrow().clone());

@@ -85,7 +85,7 @@ impl Transaction {
                 .clone()
                 .any(|failed| part.captured.iter().any(|unit| unit.unit == failed.unit))
         };
-        part.changes_units(self.case.kind) && (has(part) || !self.parts.iter().any(has))
+        part.changes_units(self.case.kind) && (has(part) || failure.units.is_empty())
     }
 
     /// Returns what a client gets to know.
@@ -109,14 +109,22 @@ impl Transaction {
         }
         if let Some(message) = &mut message
             && self.state.outcome() == Some(Outcome::Failed)
-            && self.case.rollback == Rollback::Revoked
         {
             let before = self.parts.iter().filter_map(|part| part.from.as_ref());
             let before: Vec<String> = before.map(|venv| venv.name().to_string()).collect();
-            let before = before.join(", ");
-            message.push_str(&format!(
-                "; what was in force ({before}) is revoked, so there was no automatic way back"
-            ));
+            let before = before.join(" ");
+            if self.case.rollback == Rollback::Revoked {
+                message.push_str(&match self.parts.as_slice() {
+                    [_] => format!("; what was in force ({before}) is revoked, so there was no automatic way back"),
+                    _ => format!("; of what was in force ({before}) a venv is revoked, so there was no automatic way back"),
+                });
+            } else if self.state.stays(&self.case) && !before.is_empty() {
+                message.push_str(&format!(
+                    "; `venvctl activate {before}` goes back to what was in force (`rollback` goes further)"
+                ));
+            } else if self.state.is_done_but_for_the_rest() {
+                message.push_str("; it is in force and its units are healthy, only this was left undone");
+            }
         }
         let mut units = self.units.clone();
         for failed in [failure, stuck]
@@ -282,7 +290,7 @@ impl Journal {
         Ok((open, broken))
     }
 
-    /// Returns the newest transaction of an app that has ended.
+    /// Returns the newest transaction of an app that has ended, and not by a refusal: those change nothing.
     ///
     /// # Errors
     /// When the directory can't be listed, or what may be that one can't be read.
@@ -290,7 +298,8 @@ impl Journal {
         for id in self.ids()?.into_iter().rev() {
             let found = self.load(id)?;
             let is_of = |found: &Transaction| found.ended.is_some() && found.parts.iter().any(|part| part.app == *app);
-            if found.as_ref().is_some_and(is_of) {
+            let changed = |found: &Transaction| found.state.outcome() != Some(Outcome::Refused);
+            if found.as_ref().is_some_and(|found| is_of(found) && changed(found)) {
                 return Ok(found);
             }
         }

@@ -50,8 +50,11 @@ pub(crate) trait Units {
     /// Restarts those of them that run.
     async fn restart(&self, transaction: &Transaction) -> Result<(), Failure>;
 
-    /// Starts the captured units.
-    async fn start(&self, transaction: &Transaction) -> Result<(), Failure>;
+    /// Starts the captured units. On the way back those may fail that had failed before.
+    async fn start(&self, transaction: &Transaction, side: Side) -> Result<(), Failure>;
+
+    /// Lets go of whatever keeps units from starting for a transaction that is over.
+    async fn let_go(&self, transaction: u32);
 
     /// Waits until the captured units were up, unchanged, for the settle window.
     async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure>;

@@ -152,7 +152,7 @@ impl State {
     }
 
     /// Whether what was asked for stays, as far as it got.
-    pub(super) fn stays(&self, case: &Case) -> bool {
+    pub(crate) fn stays(&self, case: &Case) -> bool {
         let has_begun = self.failed_at.is_some_and(judges_the_venv);
         // Systemd is told only what is committed whole; before that, all that has run of the new venv are hooks.
         let is_committed = self.reached(case).contains(&Effect::Reload);

@@ -186,7 +186,8 @@ macro_rules! units {
             async fn restart(&self, _: &Transaction) -> Result<(), Failure> {
                 panic!()
             }
-            async fn start(&self, _: &Transaction) -> Result<(), Failure> {
+            async fn let_go(&self, _: u32) {}
+            async fn start(&self, _: &Transaction, _: Side) -> Result<(), Failure> {
                 panic!()
             }
             async fn settle(&self, _: &Transaction, _: Side) -> Result<Vec<UnitReport>, Failure> {

@@ -17,6 +17,9 @@ use crate::host::Host;
 use crate::machine::{OldRights, When};
 use crate::request::{Ask, Options, Request, Want};
 
+/// How many apps one request may be about.
+const MOST: usize = 64;
+
 /// In front of the desk.
 #[derive(Debug)]
 pub(crate) struct Front {
@@ -54,6 +57,11 @@ impl Front {
             frozen
         };
         let admitted = self.gate.admit(header, (action, &details), freeze).await?;
+        // A yes is for a content, so there must be one.
+        let is_about_nothing = |want: &Want| want.digest.is_none() && !matches!(want.ask, Ask::Disable);
+        if admitted.frozen.iter().flatten().any(is_about_nothing) {
+            return Err(invalid("there is no such venv, or it is not sealed"));
+        }
         let request = Request {
             wants: admitted.frozen.unwrap_or(wants),
             caller_uid: Some(admitted.uid),
@@ -112,7 +120,7 @@ fn details(wants: &[Want]) -> HashMap<&'static str, String> {
 /// Returns what is asked for of apps that get a venv, in the order of their names.
 pub(super) fn activations(venvs: &[(String, String)]) -> fdo::Result<Vec<Want>> {
     let mut wants = BTreeMap::new();
-    for (app, tag) in venvs {
+    for (app, tag) in venvs.iter().take(MOST + 1) {
         let app = app.parse::<AppName>().map_err(invalid)?;
         let tag = tag.parse::<Tag>().map_err(invalid)?;
         if wants.insert(app.clone(), Ask::Activate(tag)).is_some() {
@@ -121,6 +129,9 @@ pub(super) fn activations(venvs: &[(String, String)]) -> fdo::Result<Vec<Want>> 
     }
     if wants.is_empty() {
         return Err(invalid("no venv is named"));
+    }
+    if wants.len() > MOST {
+        return Err(invalid(format!("more than {MOST} venvs at once")));
     }
     Ok(wants.into_iter().map(|(app, ask)| Want::new(app, ask)).collect())
 }

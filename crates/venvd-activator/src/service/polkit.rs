@@ -143,7 +143,7 @@ impl Gate {
             Ok((false, challenge, _)) if challenge => Answer::Perhaps,
             Ok(_) => Answer::No,
             Err(error) => {
-                tracing::debug!("polkit does not say whether {} is allowed: {error}", action.id());
+                tracing::warn!("polkit does not say whether {} is allowed: {error}", action.id());
                 Answer::No
             }
         }

@@ -13,7 +13,6 @@ use venvd_bus::{Check, Code};
 use zbus::{Fd, Variant};
 
 use super::Systemd;
-use super::hold;
 use super::members::{self, Properties, SERVICE, UNIT};
 use super::proxies::Setting;
 use super::unanswered;
@@ -104,12 +103,8 @@ impl Systemd {
 
     /// Ends the commands of a transaction that still run.
     pub(super) async fn end_transient(&self, transaction: u32) {
-        let patterns = [
-            format!("venvd-hook-{transaction}-*.service"),
-            hold::pattern(transaction),
-        ];
-        let patterns = patterns.each_ref().map(String::as_str);
-        let listed = match self.manager.list_units_by_patterns(&[], &patterns).await {
+        let pattern = format!("venvd-hook-{transaction}-*.service");
+        let listed = match self.manager.list_units_by_patterns(&[], &[&pattern]).await {
             Ok(listed) => listed,
             Err(error) => return tracing::warn!("cannot look for hooks that still run: {error}"),
         };

@@ -19,27 +19,31 @@ pub(super) fn pattern(transaction: u32) -> String {
 impl Systemd {
     /// Lets starts of the captured units wait, if anything may trigger them.
     pub(super) async fn hold(&self, transaction: &Transaction) -> Result<(), Failure> {
-        let mut held = Vec::new();
-        for captured in transaction.captured() {
-            let unit = captured.unit.as_str();
-            let triggers = self
-                .list_of(unit, "TriggeredBy")
-                .await
-                .map_err(|error| unanswered(&format!("look at {unit}"), &error))?;
-            if !triggers.is_empty() {
-                held.push(unit.to_owned());
-            }
-        }
+        let held = self
+            .triggered(transaction)
+            .await
+            .map_err(|error| unanswered(&format!("look at the units of {}", transaction.names()), &error))?;
         if held.is_empty() {
             return Ok(());
         }
-        let name = pattern(transaction.id).replace('*', &self.number().to_string());
+        let name = pattern(transaction.id).replace('*', &self.number());
         // The job stays open; to stop the unit cancels it.
         self.manager
             .start_transient_unit(&name, "fail", &settings(transaction.id, held), &[])
             .await
             .map_err(|error| unanswered(&format!("start {name}"), &error))?;
         Ok(())
+    }
+
+    /// Returns the units that something may trigger, also those that wait for that and never ran.
+    async fn triggered(&self, transaction: &Transaction) -> zbus::Result<Vec<String>> {
+        let mut triggered = Vec::new();
+        for unit in self.all_units(transaction).await? {
+            if !self.list_of(&unit, "TriggeredBy").await?.is_empty() {
+                triggered.push(unit);
+            }
+        }
+        Ok(triggered)
     }
 
     /// Lets them start.

@@ -92,9 +92,10 @@ impl Systemd {
         self.jobs.lost()
     }
 
-    /// Returns a number that no other unit of ours has.
-    fn number(&self) -> u32 {
-        self.numbers.fetch_add(1, Ordering::Relaxed)
+    /// Returns what no other unit of ours has in its name, also none that systemd remembers of an earlier venvd.
+    fn number(&self) -> String {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        format!("{}-{number}", std::process::id())
     }
 
     /// Forgets earlier failures, so that the start limit doesn't count them: our restarts are not a crash loop.
@@ -108,6 +109,15 @@ impl Systemd {
     }
 
     async fn run(&self, unit: &str, job: &str) -> Result<(), Failure> {
+        let bad = self.bad_jobs(unit, job).await?;
+        if bad.is_empty() {
+            return Ok(());
+        }
+        Err(self.failed_jobs(job, &bad).await)
+    }
+
+    /// Enqueues a job of a unit, waits for all of its transaction, and returns those that did not end well.
+    async fn bad_jobs(&self, unit: &str, job: &str) -> Result<Vec<Ended>, Failure> {
         let mut bad = Vec::new();
         let told = |end: &Ended| self.progress.unit(&end.unit, &end.result);
         for end in self.jobs.run(&self.manager, (unit, job), told).await? {
@@ -115,10 +125,7 @@ impl Systemd {
                 bad.push(end);
             }
         }
-        if bad.is_empty() {
-            return Ok(());
-        }
-        Err(self.failed_jobs(job, &bad).await)
+        Ok(bad)
     }
 
     /// Returns whether a job that ended unheard left its unit as it should.
@@ -159,7 +166,7 @@ impl Systemd {
             }
             let state = match self.observe(&unit).await {
                 Ok(observation) => observation.describe(),
-                Err(error) => format!("its state is unknown: {error}"),
+                Err(_) => "its state is unknown".to_owned(),
             };
             units.push(UnitReport {
                 result: format!("{} of its {job} job; {state}", end.result),
@@ -191,8 +198,11 @@ impl Systemd {
                 followers.push(captured.clone());
             } else if let Some(reason) = report.skipped(&part.app, &captured.unit) {
                 return Err(unit_skipped(&captured.unit, reason));
-            } else {
+            } else if report.is_switched_off(&part.app, &captured.unit) {
                 tracing::info!("{} does not follow {target}, so it is left alone", captured.unit);
+            } else {
+                let reason = "the generator left it out, and does not say why; does `systemctl daemon-reload` run it?";
+                return Err(unit_skipped(&captured.unit, reason.to_owned()));
             }
         }
         Ok(followers)
@@ -232,7 +242,9 @@ impl Systemd {
                 Some(_) => self.followers(part).await?,
                 None => part.captured.clone(),
             };
-            expected.extend(units.into_iter().map(|captured| Expected {
+            // What had failed before need not run on the way back.
+            let judged = units.into_iter().filter(|unit| side == Side::New || unit.running);
+            expected.extend(judged.map(|captured| Expected {
                 tag: tag.clone().filter(|_| captured.tagged),
                 unit: captured.unit,
                 before: captured.invocation,
@@ -325,7 +337,13 @@ impl Units for Systemd {
         Ok(())
     }
 
-    async fn start(&self, transaction: &Transaction) -> Result<(), Failure> {
+    async fn let_go(&self, transaction: u32) {
+        if let Err(failure) = self.release(transaction).await {
+            tracing::warn!("units may still wait for activation {transaction}: {}", failure.message);
+        }
+    }
+
+    async fn start(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
         for part in transaction.changing() {
             self.forget_failures(&part.captured).await;
         }
@@ -339,12 +357,22 @@ impl Units for Systemd {
             RuntimeTarget::starting(&self.layout, (transaction.id, self.number()), &units).map_err(unwritten)?;
         // What was triggered meanwhile starts now, in what is in force by now.
         self.release(transaction.id).await?;
-        let result = self.run(target.name(), "start").await;
+        let bad = self.bad_jobs(target.name(), "start").await;
         // It holds nothing: what it wanted runs on.
         if let Err(failure) = self.run(target.name(), "stop").await {
             tracing::debug!("{}: {}", target.name(), failure.message);
         }
-        result
+        let mut bad = bad?;
+        // What had failed before all this need not run on the way back.
+        let had_failed = |end: &Ended| {
+            let mut captured = transaction.captured();
+            captured.any(|unit| !unit.running && unit.unit.as_str() == end.unit)
+        };
+        bad.retain(|end| side == Side::New || !had_failed(end));
+        if bad.is_empty() {
+            return Ok(());
+        }
+        Err(self.failed_jobs("start", &bad).await)
     }
 
     async fn settle(&self, transaction: &Transaction, side: Side) -> Result<Vec<UnitReport>, Failure> {
@@ -391,7 +419,7 @@ impl Units for Systemd {
             let result = match self.observe(&captured.unit).await {
                 Ok(seen) if seen.active == "active" => continue,
                 Ok(seen) => seen.describe(),
-                Err(error) => format!("its state is unknown: {error}"),
+                Err(_) => "its state is unknown".to_owned(),
             };
             let unit = captured.unit.clone();
             reports.push(UnitReport { unit, result });
@@ -424,9 +452,10 @@ impl Units for Systemd {
 
 fn unit_skipped(unit: &UnitName, reason: String) -> Failure {
     let message = format!("{unit} can't run from the venv: {reason}");
+    // Results of units are for everybody to see, reasons may name what is not.
     let report = UnitReport {
         unit: unit.clone(),
-        result: reason,
+        result: "can't run from the venv".to_owned(),
     };
     Failure {
         units: vec![report],

@@ -9,6 +9,8 @@ use venvd_app::{AppName, Layout, Record, Scope, UnitName};
 
 /// Where the generator is, seen from the directory of this program (`/usr/lib/venvd`).
 const GENERATOR: &str = "../systemd/system-generators/venvd-generator";
+/// How the generator's reason begins where our drop-in is masked by name: the administrator's way to keep a unit out.
+const SWITCHED_OFF: &str = "switched off";
 const REPORT: &str = "venvd-report.json";
 
 /// What became of the units, or would become of them.
@@ -55,13 +57,22 @@ impl Report {
 
     /// Returns why the generator leaves a unit as it is, unless an administrator told it to.
     pub(super) fn skipped(&self, app: &AppName, unit: &UnitName) -> Option<String> {
+        let reason = self.reason(app, unit)?;
+        (!reason.starts_with(SWITCHED_OFF)).then(|| reason.to_owned())
+    }
+
+    /// Returns whether an administrator told the generator to leave a unit as it is.
+    pub(super) fn is_switched_off(&self, app: &AppName, unit: &UnitName) -> bool {
+        self.reason(app, unit)
+            .is_some_and(|reason| reason.starts_with(SWITCHED_OFF))
+    }
+
+    fn reason(&self, app: &AppName, unit: &UnitName) -> Option<&str> {
         let units = self.0.get("apps")?.get(app.as_str())?.get("units")?;
         let state = units
             .get(unit.as_str())
             .or_else(|| units.get(unit.template()?.as_str()))?;
-        let reason = state.get("reason")?.as_str()?;
-        // A drop-in of ours that is masked by name is the administrator's way to keep a unit out.
-        (!reason.starts_with("switched off")).then(|| reason.to_owned())
+        state.get("reason")?.as_str()
     }
 }
 

@@ -17,17 +17,17 @@ pub(super) struct RuntimeTarget {
 
 impl RuntimeTarget {
     /// Writes the target of this number of a transaction, which starts units when it is started.
-    pub(super) fn starting(layout: &Layout, number: (u32, u32), units: &[&str]) -> Result<Self, venvd_fs::Error> {
+    pub(super) fn starting(layout: &Layout, number: (u32, String), units: &[&str]) -> Result<Self, venvd_fs::Error> {
         let units = units.join(" ");
         Self::write(layout, number, &format!("Wants={units}\nAfter={units}"))
     }
 
     /// Writes one that stops units when it is stopped.
-    pub(super) fn stopping(layout: &Layout, number: (u32, u32), units: &[&str]) -> Result<Self, venvd_fs::Error> {
+    pub(super) fn stopping(layout: &Layout, number: (u32, String), units: &[&str]) -> Result<Self, venvd_fs::Error> {
         Self::write(layout, number, &format!("PropagatesStopTo={}", units.join(" ")))
     }
 
-    fn write(layout: &Layout, (transaction, number): (u32, u32), settings: &str) -> Result<Self, venvd_fs::Error> {
+    fn write(layout: &Layout, (transaction, number): (u32, String), settings: &str) -> Result<Self, venvd_fs::Error> {
         let name = format!("venvd-txn-{transaction}-{number}.target");
         let path = layout.runtime_units().join(&name);
         let text = format!(
@@ -62,14 +62,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = Layout::new(Root::at(directory.path()));
         let units = ["nova-api.service", "nova-worker.service"];
-        let target = RuntimeTarget::starting(&layout, (7, 0), &units).unwrap();
+        let target = RuntimeTarget::starting(&layout, (7, "0".to_owned()), &units).unwrap();
         let path = directory.path().join("run/systemd/system").join(target.name());
         let text = fs::read_to_string(&path).unwrap();
         assert!(
             text.contains("Wants=nova-api.service nova-worker.service\nAfter=nova-api.service nova-worker.service\n"),
             "{text}"
         );
-        let stopping = RuntimeTarget::stopping(&layout, (7, 1), &units).unwrap();
+        let stopping = RuntimeTarget::stopping(&layout, (7, "1".to_owned()), &units).unwrap();
         let text = fs::read_to_string(&stopping.path).unwrap();
         assert!(
             text.contains("PropagatesStopTo=nova-api.service nova-worker.service\n"),
