@@ -23,17 +23,19 @@ struct Bad {
 }
 
 const BAD: [Bad; 15] = [
+    // The program that the unit itself names.
     Bad {
         kind: "missing",
-        answer: (1, "missing-program"),
+        answer: (1, "unit-skipped"),
         touched: false,
         ..USUAL
     },
+    // The one that the definition does.
     Bad {
         kind: "missing",
-        definition: "[units.\"lab-1.service\"]\nprograms = [\"lab-serve\"]\n",
         answer: (1, "missing-program"),
         touched: false,
+        definition: "[units.\"lab-1.service\"]\nprograms = [\"lab-serve\"]\n",
         ..USUAL
     },
     Bad { kind: "exits", ..USUAL },
