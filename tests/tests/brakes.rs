@@ -281,22 +281,15 @@ fn what_a_unit_leaves_behind_is_named(brakes: &Brakes) {
     machine.write(
         "/etc/systemd/system/demo.service.d/10-leaves.conf",
         "[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 -c \"import subprocess, time; \
-         subprocess.Popen(['python3', '-c', 'import time; time.sleep(1000000)']); time.sleep(1000000)\"\n",
+         child = subprocess.Popen(['python3', '-c', 'import time; time.sleep(1000000)']); \
+         open('/tmp/child', 'w').write(str(child.pid)); time.sleep(1000000)\"\n",
         0o644,
     );
     machine.ok("systemctl daemon-reload && systemctl restart demo.service");
     machine.wait_until(SOON, "there is a child", |machine| {
-        machine.ok("systemctl show -P TasksCurrent demo.service") == "2"
+        machine.run(&["test", "-s", "/tmp/child"]).success()
     });
-    let (main, all) = (
-        machine.main_pid(UNIT),
-        machine.ok("cat /sys/fs/cgroup/system.slice/demo.service/cgroup.procs"),
-    );
-    let child: u32 = all
-        .lines()
-        .filter_map(|pid| pid.parse().ok())
-        .find(|pid| *pid != main)
-        .unwrap();
+    let child: u32 = machine.read("/tmp/child").trim().parse().unwrap();
     let (status, report) = brakes.venvctl("activate demo:a");
     assert_eq!(status, 0, "{report:#}");
     let expected = serde_json::json!([{"pid": child, "unit": UNIT, "program": "python3", "venv": "demo:b"}]);
