@@ -115,10 +115,15 @@ impl Desk {
     /// # Errors
     /// When its file can't be read.
     pub(crate) fn report(&self, id: u32) -> Result<Option<JobReport>, JournalError> {
-        if let Some(report) = self.table().reports.get(&id) {
-            return Ok(Some(report.clone()));
+        if let Some(report) = self.recent(id) {
+            return Ok(Some(report));
         }
         Ok(self.journal.load(id)?.map(|transaction| transaction.report()))
+    }
+
+    /// Returns how a job is, or was, as far as that is in memory.
+    pub(crate) fn recent(&self, id: u32) -> Option<JobReport> {
+        self.table().reports.get(&id).cloned()
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use venvd_app::AppName;
-use venvd_bus::{Code, Kind, Outcome};
+use venvd_bus::{Code, Kind};
 use venvd_fs::report;
 
 use crate::exposed;
@@ -185,10 +185,7 @@ impl<U: Units> Driver<U> {
         let kind = transaction.case.kind;
         for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
             let (app, _) = self.host.app_in_force(&part.app)?;
-            part.captured = self
-                .units
-                .capture(&app, &self.left_down(&transaction.boot, &part.app))
-                .await?;
+            part.captured = self.units.capture(&app, &self.left_down(&part.app)).await?;
         }
         if kind != Kind::Disable {
             let venvs = transaction.changing().filter_map(|part| part.to.as_ref());
@@ -216,13 +213,12 @@ impl<U: Units> Driver<U> {
         Ok(())
     }
 
-    /// Returns what the last activation of an app left down, if it failed and this is still the boot it was in.
-    fn left_down(&self, boot: &str, app: &AppName) -> LeftDown {
-        let last = self.journal.last_ended(app).unwrap_or_else(|error| {
+    /// Returns what the last activation of an app left down, if it failed.
+    fn left_down(&self, app: &AppName) -> LeftDown {
+        let failed = self.journal.last_failed(app).unwrap_or_else(|error| {
             tracing::warn!("{app}: what was left down is not known: {}", report(&error));
             None
         });
-        let failed = last.filter(|last| last.boot == boot && last.state.outcome() == Some(Outcome::Failed));
         failed.map_or_else(LeftDown::default, |failed| LeftDown {
             units: failed.captured().map(|captured| captured.unit.clone()).collect(),
             since: failed.ended.unwrap_or_default(),

@@ -35,6 +35,9 @@ pub struct Case {
     pub to: bool,
     /// Whether the two are the same.
     pub same: bool,
+    /// Whether units start anew although they are.
+    #[serde(default)]
+    pub again: bool,
     /// What happens when the units are not healthy.
     pub rollback: Rollback,
     /// How long the units may take until they are healthy.

@@ -14,7 +14,7 @@ use crate::commands::Commands;
 use crate::digest::Digest;
 use crate::host::{Host, On, what_runs};
 use crate::machine::{self, Case, Failure, OldRights, Rollback, State, When};
-use crate::transaction::{Part, Transaction, boot_id, now};
+use crate::transaction::{Journal, Part, Transaction, boot_id, now};
 
 /// What was asked for, by whom.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,6 +215,7 @@ impl Request {
             app: name.clone(),
             enabled: on.enabled,
             admitted: on.admitted,
+            again: has_failed(host, name),
             // Of an app that is off no unit needs any rights.
             outgoing: from
                 .clone()
@@ -233,6 +234,13 @@ impl Request {
         };
         (part, health, objection)
     }
+}
+
+/// Returns whether units may be down that an activation was to bring back.
+fn has_failed(host: &Host, app: &AppName) -> bool {
+    let failed = Journal::new(host.layout()).last_failed(app);
+    // What can't be read is said by whoever looks for what was left down.
+    failed.is_ok_and(|failed| failed.is_some())
 }
 
 /// Returns whether units run from a venv that must not start again.
@@ -255,9 +263,9 @@ fn stricter(one: Health, other: Health) -> Health {
 /// Returns what the course depends on in the apps: in those that change, if any does.
 fn case(kind: Kind, parts: &[Part]) -> Case {
     let all: Vec<&Part> = parts.iter().collect();
-    let moving: Vec<&Part> = parts.iter().filter(|part| !part.is_same()).collect();
-    let same = moving.is_empty();
-    let parts = if same { all } else { moving };
+    let same = parts.iter().all(Part::is_same);
+    let moving: Vec<&Part> = parts.iter().filter(|part| !part.is_same() || part.again).collect();
+    let parts = if moving.is_empty() { all } else { moving };
     let enabled = parts.iter().any(|part| part.enabled);
     let mut commands = machine::Commands::default();
     for part in parts.iter().filter(|part| part.changes_units(kind)) {
@@ -270,6 +278,7 @@ fn case(kind: Kind, parts: &[Part]) -> Case {
         from: parts.iter().any(|part| part.from.is_some()),
         to: parts.iter().any(|part| part.to.is_some()),
         same,
+        again: parts.iter().any(|part| part.again),
         rollback: Rollback::Automatic,
         timeout: Duration::ZERO,
         old_rights: OldRights::UntilGone,

@@ -116,7 +116,9 @@ impl Transaction {
             if self.case.rollback == Rollback::Revoked {
                 message.push_str(&match self.parts.as_slice() {
                     [_] => format!("; what was in force ({before}) is revoked, so there was no automatic way back"),
-                    _ => format!("; of what was in force ({before}) a venv is revoked, so there was no automatic way back"),
+                    _ => format!(
+                        "; of what was in force ({before}) a venv is revoked, so there was no automatic way back"
+                    ),
                 });
             } else if self.state.stays(&self.case) && !before.is_empty() {
                 message.push_str(&format!(
@@ -306,6 +308,16 @@ impl Journal {
         Ok(None)
     }
 
+    /// Returns the newest transaction of an app, if it failed on its way, in this boot.
+    ///
+    /// # Errors
+    /// As for [`Journal::last_ended`].
+    pub fn last_failed(&self, app: &AppName) -> Result<Option<Transaction>, JournalError> {
+        let boot = boot_id(&self.layout);
+        let last = self.last_ended(app)?;
+        Ok(last.filter(|last| last.boot == boot && last.state.outcome() == Some(Outcome::Failed)))
+    }
+
     /// Returns a number that no transaction had yet, as far as they are kept.
     ///
     /// # Errors
@@ -376,6 +388,7 @@ pub(crate) mod tests {
             app: "nova".parse().unwrap(),
             enabled: true,
             admitted: true,
+            again: false,
             from: Some(before.clone()),
             outgoing: Some(before),
             to: VenvPath::recorded(Path::new("/usr/lib/venvd/venvs/nova/2")),
@@ -406,6 +419,7 @@ pub(crate) mod tests {
                 from: true,
                 to: true,
                 same: false,
+                again: false,
                 rollback: Rollback::Automatic,
                 timeout: Duration::from_secs(120),
                 old_rights: OldRights::UntilGone,

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 
 use venvd_app::{AppName, Scope, VenvName};
 use venvd_bus::plan::Plan;
-use venvd_bus::{BUS_NAME, JobReport, Kind, ManagerProxy, job_id};
+use venvd_bus::{AppChange, BUS_NAME, JobReport, Kind, ManagerProxy, job_id};
 use zbus::{OwnedObjectPath, Variant};
 
 use self::agent::Agent;
@@ -55,7 +55,11 @@ impl Request {
             Self::Disable(_) => Kind::Disable,
         };
         let apps = report.apps.iter().map(|change| &change.app);
-        apps.collect::<BTreeSet<_>>() == self.apps() && report.kind == kind
+        let is_asked = |change: &AppChange| match self {
+            Self::Activate { venvs, .. } => venvs.iter().any(|venv| Some(venv.tag()) == change.to.as_ref()),
+            _ => true,
+        };
+        apps.collect::<BTreeSet<_>>() == self.apps() && report.kind == kind && report.apps.iter().all(is_asked)
     }
 }
 

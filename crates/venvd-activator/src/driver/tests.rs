@@ -183,6 +183,25 @@ async fn what_hangs_is_given_up() {
     }
 }
 
+#[tokio::test]
+async fn after_a_way_back_that_failed_the_same_venv_starts_anew() {
+    let place = Place::new();
+    let mut systemd = place.systemd();
+    systemd.sick.extend(["1", "2"]);
+    let driver = place.driver(systemd);
+    let failed = run(&place, &driver, activate("2")).await;
+    assert_eq!(failed.result, Some(Outcome::Failed));
+    let refused = run(&place, &driver, activate("9")).await;
+    assert_eq!(refused.result, Some(Outcome::Refused));
+
+    let driver = place.driver(place.systemd());
+    let again = run(&place, &driver, activate("1")).await;
+    assert_eq!(again.result, Some(Outcome::Done), "{again:?}");
+    assert_eq!(driver.units.calls(), ["capture", "reload", "restart", "settle"]);
+    run(&place, &driver, activate("1")).await;
+    assert_eq!(driver.units.calls().len(), 4, "only once");
+}
+
 /// venvd is killed in the middle of each call to systemd; the next one goes on, and when it is killed there too, the one
 /// after that goes back.
 #[tokio::test]

@@ -9,7 +9,7 @@ impl Case {
     /// Whether what units run changes.
     fn changes_units(&self) -> bool {
         let in_force_after = match self.kind {
-            Kind::Activate => self.enabled && !self.same,
+            Kind::Activate => self.enabled && (!self.same || self.again),
             Kind::Enable => !self.enabled && self.to,
             Kind::Disable => self.enabled && self.from,
         };

@@ -15,6 +15,7 @@ fn case(kind: Kind) -> Case {
         from: true,
         to: kind != Kind::Disable,
         same: false,
+        again: false,
         rollback: Rollback::Automatic,
         timeout: Duration::from_secs(10),
         old_rights: OldRights::UntilGone,

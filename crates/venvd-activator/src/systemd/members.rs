@@ -135,9 +135,11 @@ pub(super) async fn dependents(
 /// Returns whether a unit is one that no activation stops: systemd's own, the bus's, ours.
 pub(super) fn is_vital(unit: &UnitName) -> bool {
     let name = unit.as_str();
-    ["systemd-", "dbus", "venvd"]
-        .iter()
-        .any(|prefix| name.starts_with(prefix))
+    let buses = ["dbus.service", "dbus.socket", "dbus-broker.service"];
+    buses.contains(&name)
+        || ["systemd-", "venvd-", "venvd."]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
 }
 
 /// Returns the units of an app that run or were meant to, each once, under systemd's own name for it.
@@ -254,6 +256,7 @@ mod tests {
             ("dbus-broker.service", true),
             ("systemd-journald.service", true),
             ("venvd.service", true),
+            ("dbusproxy.service", false),
             ("nova-api.service", false),
         ] {
             assert_eq!(is_vital(&unit.parse().unwrap()), vital, "{unit}");

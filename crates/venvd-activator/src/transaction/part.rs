@@ -20,6 +20,10 @@ pub struct Part {
     pub enabled: bool,
     /// Whether the kernel command line left it so for this boot.
     pub admitted: bool,
+    /// Whether the last activation failed on its way back, so that units may be down that are to run: they start anew, also
+    /// when what is asked for is in force.
+    #[serde(default)]
+    pub again: bool,
     /// The venv in force before.
     #[serde(with = "venv_path")]
     pub from: Option<VenvPath>,
@@ -66,7 +70,7 @@ impl Part {
     #[must_use]
     pub fn changes_units(&self, kind: Kind) -> bool {
         let changes = match kind {
-            Kind::Activate => self.enabled && !self.is_same(),
+            Kind::Activate => self.enabled && (!self.is_same() || self.again),
             Kind::Enable => !self.enabled && self.to.is_some(),
             Kind::Disable => self.enabled && self.from.is_some(),
         };
