@@ -6,6 +6,7 @@
 use zbus::Variant;
 
 use super::Systemd;
+use super::members;
 use super::proxies::Setting;
 use super::unanswered;
 use crate::machine::Failure;
@@ -37,13 +38,10 @@ impl Systemd {
 
     /// Returns the units that something may trigger, also those that wait for that and never ran.
     async fn triggered(&self, transaction: &Transaction) -> zbus::Result<Vec<String>> {
-        let mut triggered = Vec::new();
-        for unit in self.all_units(transaction).await? {
-            if !self.list_of(&unit, "TriggeredBy").await?.is_empty() {
-                triggered.push(unit);
-            }
-        }
-        Ok(triggered)
+        let units = self.all_units(transaction).await?;
+        let triggers = members::all(units.iter().map(|unit| self.list_of(unit, "TriggeredBy")).collect()).await?;
+        let triggered = units.into_iter().zip(triggers).filter(|(_, by)| !by.is_empty());
+        Ok(triggered.map(|(unit, _)| unit).collect())
     }
 
     /// Lets them start.

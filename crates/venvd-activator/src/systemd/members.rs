@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use venvd_app::definition::{Restart, UnitKind};
 use venvd_app::{App, UnitName};
 use zbus::names::InterfaceName;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
-use super::proxies::ManagerProxy;
+use super::proxies::{Listed, ManagerProxy};
 use super::settle::Observation;
 use crate::transaction::CapturedUnit;
 use crate::units::LeftDown;
 
 pub(super) const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub(super) const SERVICE: &str = "org.freedesktop.systemd1.Service";
-const JOB: &str = "org.freedesktop.systemd1.Job";
 
 /// The properties of an object in one interface.
 pub(super) struct Properties(HashMap<String, OwnedVariant>);
@@ -44,18 +44,28 @@ impl Properties {
     }
 }
 
+/// How many questions are under way at once. A bus lets a connection wait for 128 answers, `max_replies_per_connection`
+/// of dbus-daemon(1).
+const AT_ONCE: usize = 32;
+
+/// Asks many things at once, and returns the answers in their order: a host may have hundreds of units, and most of the
+/// time of a question is the way.
+pub(super) async fn all<T>(questions: Vec<impl Future<Output = zbus::Result<T>>>) -> zbus::Result<Vec<T>> {
+    stream::iter(questions).buffered(AT_ONCE).try_collect().await
+}
+
 /// Returns a property of a unit; the default where this systemd has none of that name and type.
 pub(super) async fn property<T: TryFrom<OwnedVariant> + Default>(
     connection: &Connection,
     path: &OwnedObjectPath,
-    name: &'static str,
+    (interface, name): (&'static str, &'static str),
 ) -> zbus::Result<T> {
     let properties = zbus::fdo::PropertiesProxy::builder(connection)
         .destination("org.freedesktop.systemd1")
         .path(path)
         .build()
         .await?;
-    let interface = InterfaceName::from_static_str(UNIT)?;
+    let interface = InterfaceName::from_static_str(interface)?;
     let value = properties.get(interface, name).await?;
     Ok(T::try_from(value).unwrap_or_default())
 }
@@ -110,14 +120,18 @@ pub(super) async fn dependents(
     units: impl IntoIterator<Item = String>,
 ) -> zbus::Result<Vec<UnitName>> {
     let own: BTreeSet<String> = units.into_iter().collect();
-    let (mut seen, mut queue) = (own.clone(), own.iter().cloned().collect::<Vec<_>>());
-    while let Some(unit) = queue.pop() {
-        let path = manager.load_unit(&unit).await?;
-        let mut properties = Properties::of(connection, &path, UNIT).await?;
-        let next = DEPENDENTS
-            .into_iter()
-            .flat_map(|name| properties.take::<Vec<String>>(name));
-        queue.extend(next.filter(|unit| seen.insert(unit.clone())).collect::<Vec<_>>());
+    let (mut seen, mut next) = (own.clone(), own.iter().cloned().collect::<Vec<_>>());
+    while !next.is_empty() {
+        let names: Vec<&str> = next.iter().map(String::as_str).collect();
+        let listed = manager.list_units_by_names(&names).await?;
+        let questions = listed.iter().map(|unit| Properties::of(connection, &unit.6, UNIT));
+        next.clear();
+        for mut properties in all(questions.collect()).await? {
+            let dependents = DEPENDENTS
+                .into_iter()
+                .flat_map(|name| properties.take::<Vec<String>>(name));
+            next.extend(dependents.filter(|unit| seen.insert(unit.clone())));
+        }
     }
     let outside = seen.into_iter().filter(|unit| !own.contains(unit));
     let outside: Vec<UnitName> = outside.filter_map(|unit| unit.parse().ok()).collect();
@@ -148,47 +162,59 @@ pub(super) async fn capture(
     manager: &ManagerProxy<'static>,
     (app, left): (&App, &LeftDown),
 ) -> zbus::Result<Vec<CapturedUnit>> {
-    let mut captured = BTreeMap::new();
-    for (declared, unit) in &app.units {
-        if unit.restart == Some(Restart::None) {
-            continue;
-        }
-        let tagged = !matches!(unit.kind, UnitKind::Environment);
-        for name in instances(manager, declared).await? {
-            let path = manager.load_unit(&name).await?;
-            let mut properties = Properties::of(connection, &path, UNIT).await?;
-            let service_type: String = Properties::of(connection, &path, SERVICE).await?.take("Type");
-            if unit.restart.is_none() && service_type == "oneshot" {
-                continue;
-            }
-            if properties.take::<String>("LoadState") != "loaded" {
-                continue;
-            }
-            let down_since: u64 = properties.take("InactiveEnterTimestamp");
-            let wanted = is_wanted(connection, &mut properties).await?;
-            // An alias leads to another name; one that isn't a unit's can't be ours.
-            let Ok(unit) = properties.take::<String>("Id").parse::<UnitName>() else {
-                continue;
-            };
-            if is_vital(&unit) {
-                tracing::warn!("{unit} is left alone: without it no activation could go on");
-                continue;
-            }
-            let was_left = left.units.contains(&unit) && down_since / 1_000_000 <= left.since;
-            let Some(running) = wanted.or(was_left.then_some(false)) else {
-                continue;
-            };
-            let invocation = hex(&properties.take::<Vec<u8>>("InvocationID"));
-            let entry = CapturedUnit {
-                unit: unit.clone(),
-                invocation,
-                running,
-                tagged,
-            };
-            captured.insert(unit, entry);
+    let mut declared = Vec::new();
+    for (name, unit) in &app.units {
+        if unit.restart != Some(Restart::None) {
+            let instances = instances(manager, name).await?;
+            declared.extend(instances.into_iter().map(|name| (name, unit)));
         }
     }
+    let names: Vec<&str> = declared.iter().map(|(name, _)| name.as_str()).collect();
+    // In the order of the names, each under its own: an alias leads to another.
+    let listed = manager.list_units_by_names(&names).await?;
+    let questions = declared.into_iter().zip(listed).map(|((_, unit), listed)| {
+        let tagged = !matches!(unit.kind, UnitKind::Environment);
+        capture_one(connection, (listed, unit.restart, tagged), left)
+    });
+    let captured = all(questions.collect()).await?.into_iter().flatten();
+    let captured: BTreeMap<UnitName, CapturedUnit> = captured.map(|unit| (unit.unit.clone(), unit)).collect();
     Ok(captured.into_values().collect())
+}
+
+async fn capture_one(
+    connection: &Connection,
+    (listed, restart, tagged): (Listed, Option<Restart>, bool),
+    left: &LeftDown,
+) -> zbus::Result<Option<CapturedUnit>> {
+    let path = &listed.6;
+    // One that isn't a unit's name can't be ours.
+    let Ok(unit) = listed.0.parse::<UnitName>() else {
+        return Ok(None);
+    };
+    if listed.2 != "loaded" {
+        return Ok(None);
+    }
+    if restart.is_none() && property::<String>(connection, path, (SERVICE, "Type")).await? == "oneshot" {
+        return Ok(None);
+    }
+    if is_vital(&unit) {
+        tracing::warn!("{unit} is left alone: without it no activation could go on");
+        return Ok(None);
+    }
+    let was_left = left.units.contains(&unit) && {
+        let down_since: u64 = property(connection, path, (UNIT, "InactiveEnterTimestamp")).await?;
+        down_since / 1_000_000 <= left.since
+    };
+    let Some(running) = is_wanted(&listed).or(was_left.then_some(false)) else {
+        return Ok(None);
+    };
+    let invocation: Vec<u8> = property(connection, path, (UNIT, "InvocationID")).await?;
+    Ok(Some(CapturedUnit {
+        unit,
+        invocation: hex(&invocation),
+        running,
+        tagged,
+    }))
 }
 
 /// Returns the unit, or of a template the instances that systemd knows.
@@ -203,28 +229,14 @@ pub(super) async fn instances(manager: &ManagerProxy<'static>, unit: &UnitName) 
 
 /// Returns whether the unit runs (`Some(true)`), should (`Some(false)`: it failed, or its start is under way), or
 /// neither.
-async fn is_wanted(connection: &Connection, unit: &mut Properties) -> zbus::Result<Option<bool>> {
-    let active: String = unit.take("ActiveState");
-    let sub: String = unit.take("SubState");
-    Ok(match active.as_str() {
+fn is_wanted(unit: &Listed) -> Option<bool> {
+    let (active, sub, job, job_type) = (unit.3.as_str(), unit.4.as_str(), unit.7, unit.8.as_str());
+    match active {
         "active" | "reloading" | "refreshing" => Some(true),
         "activating" => Some(!sub.starts_with("auto-restart")),
         "failed" => Some(false),
-        _ => {
-            let (id, job): (u32, OwnedObjectPath) = match unit.0.remove("Job") {
-                Some(job) => job.try_into()?,
-                None => return Ok(None),
-            };
-            if id == 0 {
-                return Ok(None);
-            }
-            // A job may end while it is looked at; then it is no reason to start anything.
-            match Properties::of(connection, &job, JOB).await {
-                Ok(mut job) => (job.take::<String>("JobType") != "stop").then_some(false),
-                Err(_) => None,
-            }
-        }
-    })
+        _ => (job != 0 && job_type != "stop").then_some(false),
+    }
 }
 
 fn running_tag(main_pid: u32) -> Option<String> {

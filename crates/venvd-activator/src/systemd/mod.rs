@@ -100,12 +100,12 @@ impl Systemd {
 
     /// Forgets earlier failures, so that the start limit doesn't count them: our restarts are not a crash loop.
     async fn forget_failures(&self, units: &[CapturedUnit]) {
-        for unit in units {
+        let resets = units.iter().map(|unit| async {
             // Units that aren't loaded have no failures; the start says what is wrong, if anything is.
-            if let Err(error) = self.manager.reset_failed_unit(unit.unit.as_str()).await {
-                tracing::debug!("cannot reset {}: {error}", unit.unit);
-            }
-        }
+            drop(self.manager.reset_failed_unit(unit.unit.as_str()).await);
+            Ok(())
+        });
+        drop(members::all(resets.collect()).await);
     }
 
     async fn run(&self, unit: &str, job: &str) -> Result<(), Failure> {
@@ -151,7 +151,7 @@ impl Systemd {
     /// Returns a list that is a property of a unit.
     async fn list_of(&self, unit: &str, property: &'static str) -> zbus::Result<Vec<String>> {
         let path = self.manager.load_unit(unit).await?;
-        members::property(&self.connection, &path, property).await
+        members::property(&self.connection, &path, (members::UNIT, property)).await
     }
 
     async fn failed_jobs(&self, job: &str, bad: &[Ended]) -> Failure {
