@@ -33,7 +33,7 @@ fn set_up(lab: &Lab) {
         machine.ok(&format!("venvctl build twin:{tag} --lock /srv/lab/locks/good.txt"));
     }
     machine.ok(&format!(
-        "systemctl daemon-reload && systemctl start {UNIT} && venvctl activate twin:a && systemctl is-active {UNIT}"
+        "systemctl daemon-reload && venvctl activate twin:a && systemctl start {UNIT} && systemctl is-active {UNIT}"
     ));
 }
 
