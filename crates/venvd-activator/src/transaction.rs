@@ -12,6 +12,7 @@ use venvd_bus::{Cause, Check, JobReport, Kind, Leftover, Outcome, UnitReport};
 use venvd_fs::{IoContext, atomic};
 
 use crate::machine::{Case, Failure, Rollback, State};
+use crate::systemd::Ended;
 
 mod part;
 
@@ -79,13 +80,12 @@ impl Transaction {
 
     /// Returns whether a failure says something about this app: it names units of it, or none of any.
     pub(crate) fn concerns(&self, part: &Part, failure: &Failure) -> bool {
-        let has = |part: &Part| {
-            let units = failure.units.iter();
-            units
-                .clone()
-                .any(|failed| part.captured.iter().any(|unit| unit.unit == failed.unit))
-        };
-        part.changes_units(self.case.kind) && (has(part) || failure.units.is_empty())
+        // What was not started because of another unit has not failed itself.
+        let is_victim = |failed: &&UnitReport| failed.result.starts_with(Ended::DEPENDENCY);
+        let are_all = failure.units.iter().all(|failed| is_victim(&failed));
+        let mut failed = failure.units.iter().filter(|failed| are_all || !is_victim(failed));
+        let has = failed.any(|failed| part.captured.iter().any(|unit| unit.unit == failed.unit));
+        part.changes_units(self.case.kind) && (has || failure.units.is_empty())
     }
 
     /// Returns what a client gets to know.

@@ -19,13 +19,15 @@ const SILENCE: Duration = Duration::from_secs(2);
 
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ended {
+pub(crate) struct Ended {
     pub(super) id: u32,
     pub(super) unit: String,
     pub(super) result: String,
 }
 
 impl Ended {
+    /// The result of a job that another one's failure has ended, systemd.unit(5).
+    pub(crate) const DEPENDENCY: &str = "dependency";
     /// The result of a job that ended unheard.
     pub(super) const UNHEARD: &str = "unheard";
 

@@ -28,7 +28,8 @@ use venvd_bus::{Check, Code, Kind, UnitReport};
 use zbus::Connection;
 
 use self::changes::Changes;
-use self::jobs::{Ended, Jobs, Lost};
+pub(crate) use self::jobs::Ended;
+use self::jobs::{Jobs, Lost};
 use self::presence::Presence;
 use self::preview::Report;
 pub(crate) use self::proxies::{JobNewStream, JobRemovedStream, ManagerProxy};
