@@ -7,20 +7,7 @@ use venvd_tests::lab::Lab;
 
 const UNIT: &str = "twin-1.service";
 
-/// A second app, whose unit needs the last one of the first's.
-const DEFINITION: &str = "user = \"lab\"
-enabled = true
-[build]
-packages = [\"lab\"]
-[build.index]
-find-links = [\"/srv/lab/wheels\"]
-no-index = true
-[health]
-settle = \"300ms\"
-timeout = \"20s\"
-[units.\"twin-1.service\"]
-";
-
+/// Makes a second app like the first, whose unit needs the last one of that.
 fn set_up(lab: &Lab) {
     let machine = &lab.machine;
     let unit = machine.ok("cat /usr/lib/systemd/system/lab-2.service");
@@ -28,7 +15,10 @@ fn set_up(lab: &Lab) {
         .replace("lab-2", "twin-1")
         .replace("lab-1.service", "lab-2.service");
     machine.write("/usr/lib/systemd/system/twin-1.service", unit, 0o644);
-    machine.write("/etc/venvd/apps/twin.toml", DEFINITION, 0o644);
+    let definition = machine.read("/etc/venvd/apps/lab.toml");
+    let (of_all, _) = definition.split_once("[units").unwrap_or_default();
+    let definition = format!("enabled = true\n{of_all}[units.\"{UNIT}\"]\n");
+    machine.write("/etc/venvd/apps/twin.toml", definition, 0o644);
     for tag in ["a", "b"] {
         machine.ok(&format!("venvctl build twin:{tag} --lock /srv/lab/locks/good.txt"));
     }

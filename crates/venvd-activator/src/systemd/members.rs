@@ -6,6 +6,7 @@ use std::fs;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use venvd_app::definition::{Restart, UnitKind};
 use venvd_app::{App, UnitName};
+use zbus::fdo::PropertiesProxy;
 use zbus::names::InterfaceName;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant};
 
@@ -26,11 +27,7 @@ impl Properties {
         path: &OwnedObjectPath,
         interface: &'static str,
     ) -> zbus::Result<Self> {
-        let properties = zbus::fdo::PropertiesProxy::builder(connection)
-            .destination("org.freedesktop.systemd1")
-            .path(path)
-            .build()
-            .await?;
+        let properties = properties(connection, path).await?;
         let interface = InterfaceName::from_static_str(interface)?;
         Ok(Self(properties.get_all(interface).await?.into_iter().collect()))
     }
@@ -42,6 +39,14 @@ impl Properties {
             .and_then(|value| T::try_from(value).ok())
             .unwrap_or_default()
     }
+}
+
+async fn properties<'a>(connection: &Connection, path: &'a OwnedObjectPath) -> zbus::Result<PropertiesProxy<'a>> {
+    PropertiesProxy::builder(connection)
+        .destination("org.freedesktop.systemd1")
+        .path(path)
+        .build()
+        .await
 }
 
 /// How many questions are under way at once. A bus lets a connection wait for 128 answers, `max_replies_per_connection`
@@ -60,11 +65,7 @@ pub(super) async fn property<T: TryFrom<OwnedVariant> + Default>(
     path: &OwnedObjectPath,
     (interface, name): (&'static str, &'static str),
 ) -> zbus::Result<T> {
-    let properties = zbus::fdo::PropertiesProxy::builder(connection)
-        .destination("org.freedesktop.systemd1")
-        .path(path)
-        .build()
-        .await?;
+    let properties = properties(connection, path).await?;
     let interface = InterfaceName::from_static_str(interface)?;
     let value = properties.get(interface, name).await?;
     Ok(T::try_from(value).unwrap_or_default())
