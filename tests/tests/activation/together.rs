@@ -87,7 +87,8 @@ fn both_or_none(os: Os) -> Result<()> {
     lab.machine.ok("venvctl thaw twin");
 
     // One is off, and one is in force already: only the other's units restart.
-    lab.machine.ok("venvctl disable twin");
+    lab.machine
+        .ok(&format!("systemctl stop {UNIT} && venvctl disable twin"));
     let before = invocations(&lab);
     let (status, report) = lab.venvctl(&["activate", "lab:a", "twin:a"]);
     assert_eq!(status, 0, "{report:#}");
