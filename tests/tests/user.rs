@@ -132,14 +132,20 @@ impl Session {
     /// Waits until the old venv is back, and asserts that nothing is left of the activation.
     #[track_caller]
     fn comes_back(&self) {
+        self.ends_with(OLD);
+    }
+
+    /// Waits until this venv is in force, and asserts that nothing is left of the activation.
+    #[track_caller]
+    fn ends_with(&self, tag: &str) {
         self.wait_up();
         self.0.wait_until(SOON, "no activation is open", |machine| {
             // Without what a write that was cut off leaves under its temporary name.
             let open = "grep -lE '\"ended\": *null' /home/alice/.local/share/venvd/transactions/[1-9]*.json";
             machine.run(&["sh", "-c", open]).stdout.is_empty()
         });
-        self.assert_serving(OLD);
-        self.assert_links(OLD);
+        self.assert_serving(tag);
+        self.assert_links(tag);
     }
 }
 
@@ -258,7 +264,7 @@ fn housekeeping(session: &Session) {
     );
 }
 
-/// The committed venv comes up with the manager and with the machine, and an activation that is cut off is taken back.
+/// The committed venv comes up with the manager and with the machine, and an activation that is cut off goes on or is taken back.
 fn restarts(session: &mut Session) -> Result<()> {
     session.0.ok("systemctl restart user@1000.service");
     session.wait_up();
@@ -269,11 +275,12 @@ fn restarts(session: &mut Session) -> Result<()> {
 
     session.write(
         "venvd/apps/placement.toml.d/50-settle.toml",
-        "health.settle = \"20s\"\n",
+        "health.settle = \"10s\"\n",
     );
     session.begin();
     session.ok("kill -9 $(systemctl --user show -P MainPID venvd.service)");
-    session.comes_back();
+    session.ends_with(NEXT);
+    session.ok("venvctl --user rollback placement");
 
     session.begin();
     session.0.ok("systemctl restart user@1000.service");
