@@ -182,12 +182,16 @@ impl<U: Units> Driver<U> {
 
     /// Notes what runs of the apps whose units change, and what else goes down with it.
     pub(crate) async fn capture(&self, transaction: &mut Transaction) -> Result<Event, Failure> {
-        let kind = transaction.case.kind;
-        for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
+        for part in transaction.changing_mut() {
             let (app, _) = self.host.app_in_force(&part.app)?;
-            part.captured = self.units.capture(&app, &self.left_down(&part.app)).await?;
+            let left = if part.again {
+                self.left_down(&part.app)
+            } else {
+                LeftDown::default()
+            };
+            part.captured = self.units.capture(&app, &left).await?;
         }
-        if kind != Kind::Disable {
+        if transaction.case.kind != Kind::Disable {
             let venvs = transaction.changing().filter_map(|part| part.to.as_ref());
             let records = venvs.map(|venv| self.host.record(venv)).collect::<Result<_, _>>()?;
             self.units.foresee(transaction, records).await?;
@@ -201,8 +205,7 @@ impl<U: Units> Driver<U> {
         if !matches!(transaction.state.phase, Phase::Forward(_)) {
             return Ok(());
         }
-        let kind = transaction.case.kind;
-        for part in transaction.parts.iter_mut().filter(|part| part.changes_units(kind)) {
+        for part in transaction.changing_mut() {
             let (app, _) = self.host.app_in_force(&part.app)?;
             for more in self.units.capture(&app, &LeftDown::default()).await? {
                 if part.captured.iter().all(|known| known.unit != more.unit) {

@@ -78,6 +78,12 @@ impl Transaction {
         self.parts.iter().filter(|part| part.changes_units(self.case.kind))
     }
 
+    /// The same, to be changed.
+    pub(crate) fn changing_mut(&mut self) -> impl Iterator<Item = &mut Part> {
+        let kind = self.case.kind;
+        self.parts.iter_mut().filter(move |part| part.changes_units(kind))
+    }
+
     /// Returns whether a failure says something about this app: it names units of it, or none of any.
     pub(crate) fn concerns(&self, part: &Part, failure: &Failure) -> bool {
         // What was not started because of another unit has not failed itself.

@@ -1,11 +1,10 @@
 //! Results under the names of units, where `journalctl -u` shows them.
 
-use futures_util::future::join_all;
 use venvd_app::{Scope, UnitName};
 use venvd_bus::{AppChange, JobReport};
 use zbus::Connection;
 
-use super::members::{Properties, SERVICE, UNIT};
+use super::members::{self, Properties, SERVICE, UNIT};
 use super::proxies::ManagerProxy;
 use crate::actor::Announce;
 use crate::log::{self, Object};
@@ -20,10 +19,13 @@ pub(crate) struct UnderUnits<A> {
 
 impl<A: Announce> Announce for UnderUnits<A> {
     async fn announce(&self, report: &JobReport) {
-        let found = join_all(report.units.iter().map(|unit| self.look(&unit.unit))).await;
+        // One that systemd can't say anything of is found by its name.
+        let looks = report
+            .units
+            .iter()
+            .map(|unit| async { Ok(self.look(&unit.unit).await.unwrap_or_default()) });
+        let found = members::all(looks.collect()).await.unwrap_or_default();
         for (unit, found) in report.units.iter().zip(found) {
-            // One that systemd can't say anything of is found by its name.
-            let found = found.unwrap_or_default();
             let object = match (found.process, self.scope) {
                 // Only of root does journald believe which process a record is about.
                 (_, Scope::User) => Object::UserUnit(unit.unit.as_str()),
