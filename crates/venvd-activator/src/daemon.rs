@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use venvd_app::{Layout, Scope};
 use venvd_bus::{BUS_NAME, Cause};
@@ -31,12 +32,13 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Whoever never comes to an end is followed this often all the same.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// Runs until the bus goes away, or somebody ends it.
+/// Runs until it is told to end (SIGTERM), or the bus goes away.
 ///
 /// # Errors
 /// When something that it can't do without is missing. It is then started anew, and goes on where it was.
 pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     let journal = Journal::new(layout);
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     remove_targets(layout);
     // Watched before anything is looked at, so that no flip falls between the two.
     let flipped = watch(layout)?;
@@ -109,6 +111,10 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         // First, so that nothing is concluded from units that stop because of it.
         biased;
         () = shutdown.begins() => {}
+        _ = terminate.recv() => {
+            let_go(&actor.driver.journal, "venvd is stopped; the next venvd goes on with it");
+            return Ok(());
+        }
         never = watchdog::feed() => match never {},
         result = work => return result,
         // What is open is in the journal, and the next venvd goes on with it.
@@ -118,18 +124,19 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     // Nothing is worked on any more, and whoever asks now is told so.
     drop(requests);
     status(&[NotifyState::Status("waiting for the end of the machine")]);
-    let_go(&actor.driver.journal);
+    let_go(&actor.driver.journal, "the machine goes down; the next boot decides");
     tokio::select! {
         never = watchdog::feed() => match never {},
+        _ = terminate.recv() => Ok(()),
         () = shutdown.is_called_off() => bail!("the machine does not go down after all"),
         () = lost.wait() => bail!("the connection to the bus is lost"),
     }
 }
 
-/// Says what is left open.
-fn let_go(journal: &Journal) {
+/// Says what is left open, and why.
+fn let_go(journal: &Journal, why: &str) {
     match journal.open() {
-        Ok((open, _)) => open.iter().for_each(log::let_go),
+        Ok((open, _)) => open.iter().for_each(|transaction| log::let_go(transaction, why)),
         Err(error) => tracing::error!("what is left open is not known: {}", report(&error)),
     }
 }

@@ -46,7 +46,7 @@ mod watchdog;
 
 use std::ffi::OsString;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use venvd_app::{Layout, UserPlaces};
 use venvd_fs::Root;
 
@@ -67,16 +67,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> 
     } else {
         Layout::new(Root::host())
     };
-    match arguments.as_slice() {
+    let result = match arguments.as_slice() {
         [] => runtime.block_on(daemon::run(&layout)),
         [only] if only == "--recover" => {
             let units = recover::AtBoot(layout.scope());
             runtime.block_on(recover::recover(&layout, units))
         }
         [only] if only == "--policies" => policies::follow(&layout),
-        _ => bail!(
+        _ => Err(anyhow!(
             "usage: venvd [--user] [--recover|--policies]; each is started by systemd, see venvd.service, \
              venvd-recover.service and venvd-policy-boot.service"
-        ),
-    }
+        )),
+    };
+    // What is half done in a thread of its own may be cut off anywhere, as by a kill; whoever stops venvd waits for nothing.
+    runtime.shutdown_background();
+    result
 }

@@ -84,12 +84,12 @@ pub(crate) fn resumed(transaction: &Transaction) {
     }
 }
 
-/// Writes that a job is left open because the machine goes down.
-pub(crate) fn let_go(transaction: &Transaction) {
+/// Writes that a job is left open, and why.
+pub(crate) fn let_go(transaction: &Transaction, why: &str) {
     let report = transaction.report();
     for change in &report.apps {
         let text = format!(
-            "{} (job {}) is left as it is, since the machine goes down; the next boot decides",
+            "{} (job {}) is left as it is, since {why}",
             what(report.kind, change),
             report.id
         );

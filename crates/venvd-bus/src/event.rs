@@ -26,7 +26,7 @@ events! {
     UNIT = "92f9e14c2a07427ab7c93bb71fb2b0c1"
     /// A job of an earlier venvd is taken up.
     RESUMED = "eba744a3b4c847299d58f462bbf6aa63"
-    /// A job is left open, because the machine goes down.
+    /// A job is left open, because the machine goes down or venvd is stopped.
     LET_GO = "95697992319940aea01410207524c72a"
     /// A hook or a health command did not end well.
     COMMAND_FAILED = "eb868c4087de474eb9f6d6f086fd01cd"
