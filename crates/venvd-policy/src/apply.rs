@@ -8,21 +8,23 @@ use venvd_fs::atomic::{self, Change, Staged};
 use venvd_fs::lock::Lock;
 use venvd_fs::{IoContext, report};
 
-use crate::plan::{SUDOERS_MODE, present};
-use crate::sudoers::{prove, validate};
-use crate::{Edit, Edited, Error, Kind, Plan, plan};
+use crate::plan::{SUDOERS_MODE, Walk, plan_walking, present};
+use crate::sudoers::model::Rule;
+use crate::sudoers::prove::{self, Claim};
+use crate::sudoers::validate;
+use crate::{Edit, Edited, Error, Kind, Plan};
 
 /// One writer of policies at a time, since apps share a user's `secure_path`. No app is called that.
 const LOCK: &str = "/run/venvd/_policy.lock";
 
 /// Makes the policy of `app` admit exactly these venvs, the first one in front: [`plan()`] and [`Plan::apply`] under one
-/// lock.
+/// lock, but of venvs that have rights already not each file is looked at.
 ///
 /// # Errors
 /// Whatever either refuses.
 pub fn write(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) -> Result<Change, Error> {
     let _lock = lock(layout)?;
-    plan(layout, app, admitted, edited)?.apply_locked()
+    plan_walking((layout, app), (admitted, Walk::New), edited)?.apply_locked()
 }
 
 /// Takes away all that venvd gave the app: its rules, its place in `secure_path` and in `rootwrap.conf`.
@@ -90,7 +92,7 @@ impl Plan {
         // again: there is nothing to put back, and a way back that changes nothing must not wait for what others broke
         // meanwhile. `policy check` proves it all the same.
         if !self.edits.is_empty()
-            && let Err(error) = self.prove()
+            && let Err(error) = self.prove_those(|rule| self.edits.iter().any(|edit| edit.adds(rule)))
         {
             return Err(put_back(&done, error));
         }
@@ -156,6 +158,11 @@ impl Plan {
     /// # Errors
     /// When it does not, or can't be run.
     pub fn prove(&self) -> Result<(), Error> {
+        self.prove_those(|_| true)
+    }
+
+    /// The same, with some rules asked for one by one. Of the others sudo is only to say that it knows them.
+    fn prove_those(&self, one_by_one: impl Fn(&Rule) -> bool) -> Result<(), Error> {
         // Below another root there is no sudo to ask. Without rules nothing was granted.
         let (Some(sudo), Some(user)) = (&self.sudo, &self.user) else {
             return Ok(());
@@ -163,7 +170,13 @@ impl Plan {
         if !self.layout.root().is_host() || self.rules.is_empty() {
             return Ok(());
         }
-        match prove::objection(sudo, user, &self.rules, self.secure_path.as_ref())? {
+        let claim = Claim {
+            user,
+            rules: &self.rules,
+            new: self.rules.iter().filter(|rule| one_by_one(rule)).collect(),
+            secure_path: self.secure_path.as_ref(),
+        };
+        match prove::objection(sudo, &claim)? {
             None => Ok(()),
             Some(reason) => Err(Error::NotInForce {
                 app: self.app.clone(),

@@ -126,18 +126,36 @@ impl Plan {
 /// # Errors
 /// All that speaks against it; see [`Error`].
 pub fn plan(layout: &Layout, app: &App, admitted: &[VenvPath], edited: Edited) -> Result<Plan, Error> {
-    let mut plan = plan_for(layout, app, admitted, || Sudo::installed(&app.name))?;
+    plan_walking((layout, app), (admitted, Walk::All), edited)
+}
+
+/// As [`plan`], with a choice of what is looked through.
+pub(crate) fn plan_walking(
+    (layout, app): (&Layout, &App),
+    (admitted, walk): (&[VenvPath], Walk),
+    edited: Edited,
+) -> Result<Plan, Error> {
+    let mut plan = plan_for((layout, app), (admitted, walk), || Sudo::installed(&app.name))?;
     let is_off = admitted.iter().all(|venv| is_revoked(layout, venv.name()));
     plan.settle_edited(if is_off { Edited::SetAside } else { edited })?;
     Ok(plan)
 }
 
-/// As [`plan`], with a given way to find the installed sudo. It is only asked for where a sudoers file is written: a
+/// Of which venvs all files are looked at: who could change one is root with the next call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Walk {
+    /// Of all that are admitted.
+    All,
+    /// Of those that have no rights yet. A venv may have ten thousands of files, and is admitted four times while one
+    /// takes the place of another. The programs that rules name, and the ways to them, are looked at in any case.
+    New,
+}
+
+/// As [`plan_walking`], with a given way to find the installed sudo. It is only asked for where a sudoers file is written: a
 /// broken or missing sudo must not keep an app from being turned off.
 pub(crate) fn plan_for(
-    layout: &Layout,
-    app: &App,
-    admitted: &[VenvPath],
+    (layout, app): (&Layout, &App),
+    (admitted, walk): (&[VenvPath], Walk),
     installed: impl Fn() -> Result<Sudo, Error>,
 ) -> Result<Plan, Error> {
     if is_detached(layout, &app.name) {
@@ -157,7 +175,10 @@ pub(crate) fn plan_for(
         checker: Checker { layout, app },
         declared: search::load(layout),
     };
-    planner.check_venvs()?;
+    planner.check_names()?;
+    if walk == Walk::All {
+        planner.walk(|_| true)?;
+    }
     if !admitted.is_empty() {
         planner.check_shared()?;
         planner.check_secure_path()?;
@@ -191,6 +212,9 @@ pub(crate) fn plan_for(
         edits.push(conf.edit);
     }
     let mut edits: Vec<Edit> = edits.into_iter().flatten().collect();
+    if walk == Walk::New {
+        planner.walk(|venv| edits.iter().any(|edit| edit.brings(venv)))?;
+    }
     edits.sort_by_key(|edit| edit.kind);
     if edits.iter().all(Edit::adds_no_rule) {
         edits.reverse();
@@ -254,17 +278,23 @@ impl Planner<'_> {
         }
     }
 
-    fn check_venvs(&self) -> Result<(), Error> {
-        if let Some(venv) = self.admitted.iter().find(|venv| venv.name().app() != &self.app.name) {
-            return Err(Error::Foreign {
+    fn check_names(&self) -> Result<(), Error> {
+        match self.admitted.iter().find(|venv| venv.name().app() != &self.app.name) {
+            Some(venv) => Err(Error::Foreign {
                 app: self.app.name.clone(),
                 venv: venv.name().clone(),
-            });
+            }),
+            None => Ok(()),
         }
+    }
+
+    /// Looks at all that root may run of some venvs.
+    fn walk(&self, wanted: impl Fn(&VenvPath) -> bool) -> Result<(), Error> {
         if self.app.sudo.is_empty() && self.app.rootwrap.is_none() {
             return Ok(());
         }
-        self.admitted.iter().try_for_each(|venv| self.checker.venv(venv))
+        let mut venvs = self.admitted.iter().filter(|venv| wanted(venv));
+        venvs.try_for_each(|venv| self.checker.venv(venv))
     }
 
     fn rules_edit(&self, rules: &[Rule]) -> Result<Option<Edit>, Error> {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use venvd_app::{App, AppName, Layout, search};
 
 use crate::apply::lock;
-use crate::plan::{plan_for, venvs_in_path};
+use crate::plan::{Walk, plan_for, venvs_in_path};
 use crate::rootwrap::edited;
 use crate::sudoers::installed::Sudo;
 use crate::sudoers::system::{apps_with_rules, users_with_path};
@@ -68,7 +68,7 @@ pub(crate) fn sweep_with(layout: &Layout, installed: impl Fn(&AppName) -> Result
     let _lock = lock(layout)?;
     for name in leftovers(layout)? {
         let app = App::undeclared(name.clone());
-        let done = plan_for(layout, &app, &[], || installed(&name)).and_then(|mut plan| {
+        let done = plan_for((layout, &app), (&[], Walk::All), || installed(&name)).and_then(|mut plan| {
             let edited = plan.edits.extract_if(.., |edit| edit.is_over_edited());
             swept.edited.extend(edited.map(|edit| edit.path));
             let paths: Vec<PathBuf> = plan.edits().iter().map(|edit: &Edit| edit.path.clone()).collect();

@@ -5,10 +5,12 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use venvd_app::links::VenvPath;
 use venvd_fs::atomic;
 
 use crate::Error;
 use crate::sudoers::header;
+use crate::sudoers::model::Rule;
 
 /// The mode that sudoers(5) asks for.
 pub(crate) const SUDOERS_MODE: u32 = 0o440;
@@ -77,12 +79,22 @@ impl Edit {
 
     /// Returns whether this brings no rule that is not there now.
     pub(crate) fn adds_no_rule(&self) -> bool {
-        let rules = |text: &Option<Vec<u8>>| {
-            let text = String::from_utf8_lossy(text.as_deref().unwrap_or_default()).into_owned();
-            let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
-            lines.collect::<BTreeSet<_>>()
+        self.kind != Kind::Rules || rules_of(self.after.as_deref()).is_subset(&rules_of(self.before.as_deref()))
+    }
+
+    /// Returns whether this is what brings a rule.
+    pub(crate) fn adds(&self, rule: &Rule) -> bool {
+        self.kind == Kind::Rules && !rules_of(self.before.as_deref()).contains(&rule.to_string())
+    }
+
+    /// Returns whether this makes root run what is in a venv, and nothing in this file does so now.
+    pub(crate) fn brings(&self, venv: &VenvPath) -> bool {
+        let bin = venv.bin();
+        let names = |text: &Option<Vec<u8>>| {
+            let text = String::from_utf8_lossy(text.as_deref().unwrap_or_default());
+            text.contains(&*bin.to_string_lossy())
         };
-        self.kind != Kind::Rules || rules(&self.after).is_subset(&rules(&self.before))
+        names(&self.after) && (!names(&self.before) || self.is_over_edited())
     }
 
     /// Returns where an edited file is kept. Its name has a dot, so that sudo skips it, see sudoers(5).
@@ -92,6 +104,12 @@ impl Edit {
         name.push(".edited");
         name.into()
     }
+}
+
+fn rules_of(text: Option<&[u8]>) -> BTreeSet<String> {
+    let text = String::from_utf8_lossy(text.unwrap_or_default());
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+    lines.collect()
 }
 
 /// Reads a file without following a link, of which it returns where it leads, in words and as it is.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use venvd_app::links::VenvPath;
 use venvd_app::value::SudoCommand;
 use venvd_app::{ProgramName, UserName};
 
@@ -19,6 +20,9 @@ impl Planner<'_> {
             return Ok(Vec::new());
         };
         self.check_destination(user)?;
+        // Which one is in front means nothing to rules with full paths: when they take turns, the file stays as it is.
+        let mut venvs: Vec<&VenvPath> = self.admitted.iter().collect();
+        venvs.sort();
         let mut rules = Vec::new();
         for (place, command) in Place::of_commands(self.layout, self.app) {
             if command.open_ended && !sudo.honours_star() {
@@ -31,7 +35,7 @@ impl Planner<'_> {
             }
             self.check_arguments(&place, command)?;
             let before = rules.len();
-            for venv in self.admitted {
+            for venv in &venvs {
                 if let Some(path) = self.checker.program(venv, &command.program)? {
                     let rule = Rule::new(user, &path, command);
                     rules.push(rule.map_err(|refused| self.refused_at(place.clone(), refused))?);

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::PathBuf;
@@ -101,9 +102,13 @@ impl Host {
     }
 
     fn plan_of(&self, app: &str, admitted: &[&str]) -> Result<Plan, Error> {
+        self.plan_walking(app, (admitted, Walk::All))
+    }
+
+    fn plan_walking(&self, app: &str, (admitted, walk): (&[&str], Walk)) -> Result<Plan, Error> {
         let admitted: Vec<_> = admitted.iter().map(|tag| venv(app, tag)).collect();
         let app = self.app(app);
-        plan_for(&self.layout, &app, &admitted, || self.installed(&app))
+        plan_for((&self.layout, &app), (&admitted, walk), || self.installed(&app))
     }
 
     fn installed(&self, app: &App) -> Result<Sudo, Error> {
@@ -121,6 +126,9 @@ impl Host {
         let before = self.state();
         let error = self.plan(&["1"]).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
+        // Where nothing has rights, all is new.
+        let new = self.plan_walking("cinder", (&["1"], Walk::New)).unwrap_err();
+        assert_eq!(new.code(), code, "{new}");
         assert_eq!(self.state(), before, "nothing is changed by a refusal");
         venvd_fs::report(&error)
     }
@@ -153,10 +161,12 @@ fn bin(tag: &str) -> String {
     format!("/var/lib/venvd/venvs/cinder/{tag}/bin")
 }
 
+/// Whichever is in front, in the order of their names.
 fn rules(tags: &[&str]) -> String {
+    let tags = BTreeSet::from_iter(tags);
     let mut text = String::new();
     for command in [STAR, DAEMON] {
-        for tag in tags {
+        for tag in &tags {
             text += &format!("cinder ALL=(root) NOPASSWD: NOSETENV: {}/{command}\n", bin(tag));
         }
     }
@@ -187,6 +197,28 @@ fn follows_an_activation_and_goes_without_a_trace() {
     assert_eq!(host.write(&[]), Change::Changed);
     assert_eq!(host.state(), original);
     assert_eq!(host.write(&[]), Change::Unchanged);
+}
+
+#[test]
+fn not_each_file_is_looked_at_of_a_venv_that_has_rights() {
+    let host = host();
+    host.write(&["1"]);
+    host.chmod("var/lib/venvd/venvs/cinder/1/lib/python3/os.py", 0o777);
+    assert_eq!(host.plan(&["1", "2"]).unwrap_err().code(), "policy-unsafe-path");
+    let plan = host.plan_walking("cinder", (&["1", "2"], Walk::New)).unwrap();
+    assert_eq!(plan.apply().unwrap(), Change::Changed);
+    host.program("var/lib/venvd/venvs/cinder/3/bin/cinder-rootwrap");
+    host.put("var/lib/venvd/venvs/cinder/3/lib/python3/os.py", "");
+    host.chmod("var/lib/venvd/venvs/cinder/3/lib/python3/os.py", 0o666);
+    let error = host.plan_walking("cinder", (&["3", "2"], Walk::New)).unwrap_err();
+    assert_eq!(error.code(), "policy-unsafe-path");
+    // What somebody wrote there says nothing of what was looked at.
+    let path = "etc/sudoers.d/venvd-cinder";
+    let edited = host.read(path).unwrap() + "# mine\n";
+    host.chmod(path, 0o640);
+    host.put(path, &edited);
+    let error = host.plan_walking("cinder", (&["1", "2"], Walk::New)).unwrap_err();
+    assert_eq!(error.code(), "policy-unsafe-path");
 }
 
 #[test]
@@ -441,7 +473,10 @@ fn without_exec_dirs_the_path_of_sudo_has_to_lead_to_the_venv() {
 fn refuses_another_apps_venv() {
     let host = host();
     let app = host.app("cinder");
-    let error = plan_for(&host.layout, &app, &[venv("nova", "1")], || host.installed(&app)).unwrap_err();
+    let error = plan_for((&host.layout, &app), (&[venv("nova", "1")], Walk::All), || {
+        host.installed(&app)
+    })
+    .unwrap_err();
     assert_eq!(error.code(), "policy-invalid");
 }
 

@@ -1,11 +1,14 @@
 //! Which sudo is installed, and running its programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -132,12 +135,36 @@ pub(super) fn family() -> Option<Family> {
     ask_version(Path::new(SUDO)).ok().map(|(family, _)| family)
 }
 
+/// What a program says of its version, and which file it was that said so.
+type Known = BTreeMap<PathBuf, (Identity, (Family, Version))>;
+
+/// What is known already. An activation needs it three times, and each question takes as long as a rule's.
+static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+
+/// What no two files have alike, nor one before and after a change: device, inode, and time of the last change of either
+/// contents or attributes, in seconds and nanoseconds.
+type Identity = (u64, u64, (i64, i64));
+
+fn identity(program: &Path) -> Option<Identity> {
+    let file = fs::metadata(program).ok()?;
+    Some((file.dev(), file.ino(), (file.ctime(), file.ctime_nsec())))
+}
+
 fn ask_version(program: &Path) -> Result<(Family, Version), Error> {
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = identity(program);
+    if let Some((was, version)) = known().get(program)
+        && Some(*was) == identity
+    {
+        return Ok(*version);
+    }
     let answer = run(program, &["--version"])?;
-    parse_version(&answer.output).ok_or_else(|| Error::UnknownSudo {
+    let version = parse_version(&answer.output).ok_or_else(|| Error::UnknownSudo {
         program: program.to_owned(),
         output: answer.output,
-    })
+    })?;
+    known().extend(identity.map(|identity| (program.to_owned(), (identity, version))));
+    Ok(version)
 }
 
 /// Reads `visudo version 1.9.13p3` and the like.

@@ -1,5 +1,7 @@
 //! Asking sudo itself whether it follows what was written.
 
+use std::thread;
+
 use venvd_app::UserName;
 
 use super::installed::{Family, Sudo, Version, run};
@@ -13,42 +15,49 @@ const RUST_ANSWERS: Version = Version([0, 2, 5]);
 /// Stands for the further arguments of an open-ended rule.
 const PROBE: &str = "venvd-probe";
 
-/// Returns why sudo does not follow these rules; `None` when it does, or when it can't be asked.
+/// What sudo is to follow.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    /// Whose rules they are.
+    pub(crate) user: &'a UserName,
+    /// All of them.
+    pub(crate) rules: &'a [Rule],
+    /// Those that it is asked for one by one.
+    pub(crate) new: Vec<&'a Rule>,
+    /// What is to hold for the user, where venvd sets it.
+    pub(crate) secure_path: Option<&'a SecurePath>,
+}
+
+/// Returns why sudo does not follow what is claimed; `None` when it does, or when it can't be asked.
 ///
 /// Nothing is run as root: `sudo -l COMMAND` only answers. It matches as a real call does, so a later file that takes
 /// the right away again is found here; but it answers yes also where the call would need a password or a terminal, which
 /// only the whole listing shows (tried with 1.9.13). sudo-rs answers both from 0.2.5 on, but prints no Defaults.
-pub(crate) fn objection(
-    sudo: &Sudo,
-    user: &UserName,
-    rules: &[Rule],
-    path: Option<&SecurePath>,
-) -> Result<Option<String>, Error> {
+pub(crate) fn objection(sudo: &Sudo, claim: &Claim<'_>) -> Result<Option<String>, Error> {
     if sudo.family == Family::Rust && sudo.version < RUST_ANSWERS {
         return Ok(None);
     }
-    for rule in rules {
-        let mut question = vec!["-n", "-l", "-U", user.as_str(), "--", rule.program()];
-        question.extend(called(rule));
-        let answer = run(&sudo.sudo, &question)?;
-        if !answer.success {
-            let said = answer.output.trim();
-            return Ok(Some(
-                format!("`sudo {}` is refused {said}", question.join(" "))
-                    .trim_end()
-                    .to_owned(),
-            ));
-        }
+    // Units wait for the answers, and most of the time sudo waits for others.
+    let (refused, listed) = thread::scope(|scope| {
+        let listed = scope.spawn(|| run(&sudo.sudo, &["-n", "-ll", "-U", claim.user.as_str()]));
+        let refused = refusal(sudo, claim);
+        (
+            refused,
+            listed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    if let Some(refused) = refused? {
+        return Ok(Some(refused));
     }
-    let answer = run(&sudo.sudo, &["-n", "-ll", "-U", user.as_str()])?;
-    let listing = Listing::parse(&answer.output);
-    let hindrance = rules.iter().find_map(|rule| {
+    let listing = Listing::parse(&listed?.output);
+    let hindrance = claim.rules.iter().find_map(|rule| {
         listing.hindrance(Call {
             program: rule.program(),
             arguments: &called(rule).join(" "),
         })
     });
-    let (None, Some(path)) = (&hindrance, path.filter(|_| sudo.family == Family::C)) else {
+    let path = claim.secure_path.filter(|_| sudo.family == Family::C);
+    let (None, Some(path)) = (&hindrance, path) else {
         return Ok(hindrance);
     };
     let expected = path.to_string();
@@ -59,6 +68,20 @@ pub(crate) fn objection(
             found.as_deref().unwrap_or("not set")
         )),
     })
+}
+
+/// Returns the first question that is answered with no.
+fn refusal(sudo: &Sudo, claim: &Claim<'_>) -> Result<Option<String>, Error> {
+    for rule in &claim.new {
+        let mut question = vec!["-n", "-l", "-U", claim.user.as_str(), "--", rule.program()];
+        question.extend(called(rule));
+        let answer = run(&sudo.sudo, &question)?;
+        if !answer.success {
+            let said = format!("`sudo {}` is refused {}", question.join(" "), answer.output.trim());
+            return Ok(Some(said.trim_end().to_owned()));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns arguments that a rule admits.
@@ -123,7 +146,13 @@ mod tests {
             ("exit 0", Family::C, [1, 9, 13], true),
         ] {
             let sudo = sudo(directory.path(), script, family, version);
-            let objection = objection(&sudo, &user, &rules, Some(&path)).unwrap();
+            let claim = Claim {
+                user: &user,
+                rules: &rules,
+                new: rules.iter().collect(),
+                secure_path: Some(&path),
+            };
+            let objection = objection(&sudo, &claim).unwrap();
             assert_eq!(
                 objection.is_some(),
                 objects,
