@@ -24,7 +24,7 @@ pub mod tools;
 pub mod tour;
 pub mod wheels;
 
-pub use machine::{BootError, Machine, MachineBuilder, Output};
+pub use machine::{BootError, Machine, MachineBuilder, MemoryLimit, Output};
 pub use os::Os;
 
 use anyhow::Result;

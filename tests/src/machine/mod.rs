@@ -5,6 +5,7 @@
 
 mod command;
 mod launch;
+mod memory;
 mod scenario;
 
 use std::{
@@ -22,6 +23,7 @@ use crate::{Os, cache, host, roots};
 pub use command::Output;
 pub use launch::BootError;
 use launch::Launch;
+pub use memory::MemoryLimit;
 
 /// How long a boot may take: on a machine with two busy cores it is a second or two.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
@@ -258,6 +260,10 @@ impl Machine {
             }
             thread::sleep(Duration::from_millis(30));
         }
+    }
+
+    fn init(&self) -> Option<u32> {
+        self.launch.as_ref().and_then(Launch::init)
     }
 
     fn shut_down(&mut self, command: &[&str], status: i32) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use venvd_tests::Os;
 use venvd_tests::lab::{Lab, SOON};
+use venvd_tests::{MemoryLimit, Os};
 
 /// A venv that does not work.
 struct Bad {
@@ -108,7 +108,6 @@ const BAD: [Bad; 15] = [
         definition: HOOKS,
         ..USUAL
     },
-    // What the kernel does to a unit that eats more than there is, where it does it itself: see `OUT_OF_MEMORY`.
     Bad {
         kind: "killed",
         answer: (3, "not-settled"),
@@ -116,13 +115,16 @@ const BAD: [Bad; 15] = [
     },
 ];
 
-/// Only where the machine's cgroups can limit memory: a host with version 1 of cgroups has no such controller to give.
+/// The kernel kills it, since it wants more memory than there is for it. See [`is_killed_by_the_kernel`].
 const OUT_OF_MEMORY: Bad = Bad {
     kind: "eats",
     unit: "[Service]\nMemoryMax=100M\nMemorySwapMax=0\n",
     answer: (3, "not-settled"),
     ..USUAL
 };
+
+/// What there is for it where the unit's own limit does nothing, in bytes: enough for all else that starts meanwhile.
+const MEMORY: u64 = 200 << 20;
 
 const USUAL: Bad = Bad {
     kind: "",
@@ -220,6 +222,21 @@ fn neither_runs(lab: &Lab) {
     lab.assert_on("a");
 }
 
+/// Does so with [`OUT_OF_MEMORY`], and sees that it was the kernel that killed it.
+fn is_killed_by_the_kernel(lab: &Lab) -> Result<Vec<String>> {
+    let controllers = lab.machine.read("/sys/fs/cgroup/cgroup.controllers");
+    if controllers.contains("memory") {
+        let wrong = comes_back(lab, &OUT_OF_MEMORY);
+        let said = lab.machine.journalctl(&["-o", "cat", "-u", "lab-1.service"]);
+        assert!(said.contains("result 'oom-kill'"), "{said}");
+        return Ok(wrong);
+    }
+    let limit = MemoryLimit::of(&lab.machine, MEMORY)?;
+    let wrong = comes_back(lab, &OUT_OF_MEMORY);
+    assert_eq!(limit.killed(), 1, "killed by the kernel");
+    Ok(wrong)
+}
+
 fn rolled_back(os: Os) -> Result<()> {
     let mut venvs = vec![("a", "good"), ("b", "good")];
     for bad in BAD.iter().chain([&OUT_OF_MEMORY]) {
@@ -228,14 +245,8 @@ fn rolled_back(os: Os) -> Result<()> {
         }
     }
     let lab = Lab::new(os, 2, &venvs)?;
-    let limits_memory = lab.machine.read("/sys/fs/cgroup/cgroup.controllers").contains("memory");
-    if !limits_memory {
-        println!(
-            "this host's cgroups limit no memory, so nothing is killed by the kernel here, only as the kernel does"
-        );
-    }
-    let all = BAD.iter().chain(limits_memory.then_some(&OUT_OF_MEMORY));
-    let wrong: Vec<_> = all.flat_map(|bad| comes_back(&lab, bad)).collect();
+    let mut wrong: Vec<_> = BAD.iter().flat_map(|bad| comes_back(&lab, bad)).collect();
+    wrong.extend(is_killed_by_the_kernel(&lab)?);
     neither_runs(&lab);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())

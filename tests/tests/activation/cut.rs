@@ -18,15 +18,9 @@ enum Cut {
     Power,
 }
 
-/// How often each state is cut in, in each way; half of that on each release, and what is odd: kills on the older one, cuts of
-/// the power on the newer one.
-fn rounds(os: Os) -> Result<[(Cut, usize); 2]> {
-    let all: usize = std::env::var("VENVD_KILLS").map_or(Ok(3), |number| number.parse())?;
-    let (more, less) = (all.div_ceil(2), all / 2);
-    Ok(match os {
-        Os::Debian12 => [(Cut::Kill, more), (Cut::Power, less)],
-        Os::Debian13 => [(Cut::Kill, less), (Cut::Power, more)],
-    })
+/// How often each state is cut in, in each way.
+fn rounds() -> Result<usize> {
+    Ok(std::env::var("VENVD_KILLS").map_or(Ok(3), |number| number.parse())?)
 }
 
 fn cut(lab: &mut Lab, aim: &Aim, cut: Cut) -> Result<()> {
@@ -51,8 +45,8 @@ fn cut(lab: &mut Lab, aim: &Aim, cut: Cut) -> Result<()> {
 fn cut_off(os: Os) -> Result<()> {
     let mut lab = Lab::new(os, 2, &[GOOD[0], GOOD[1], ("exits", "exits")])?;
     restart_venvd_soon(&lab);
-    for (way, rounds) in rounds(os)? {
-        for aim in aims().iter().cycle().take(rounds * aims().len()) {
+    for way in [Cut::Kill, Cut::Power] {
+        for aim in aims().iter().cycle().take(rounds()? * aims().len()) {
             cut(&mut lab, aim, way)?;
         }
     }
