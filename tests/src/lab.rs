@@ -97,7 +97,7 @@ impl State {
 /// What a unit's program wrote down.
 #[derive(Debug, Clone)]
 pub struct Line {
-    /// `start` or `stop`.
+    /// `start`, `stop`, or `stopped` by a command of its own.
     pub what: String,
     /// The unit, without its suffix.
     pub unit: String,

@@ -194,7 +194,12 @@ impl<U: Units> Driver<U> {
         if transaction.case.kind != Kind::Disable {
             let venvs = transaction.changing().filter_map(|part| part.to.as_ref());
             let records = venvs.map(|venv| self.host.record(venv)).collect::<Result<_, _>>()?;
-            self.units.foresee(transaction, records).await?;
+            let own_stop = self.units.foresee(transaction, records).await?;
+            for part in transaction.changing_mut() {
+                for unit in &mut part.captured {
+                    unit.own_stop |= own_stop.contains(&unit.unit);
+                }
+            }
         }
         transaction.outside = self.units.outside(transaction).await?;
         Ok(Event::Captured(summary(transaction)))

@@ -16,6 +16,7 @@ use venvd_bus::{Code, Kind, Outcome};
 use venvd_core::brake;
 use venvd_core::note::Note;
 use venvd_core::preflight::{self, PreflightError};
+use venvd_core::space;
 use venvd_fs::{atomic, report};
 use venvd_policy::Edited;
 
@@ -135,6 +136,7 @@ impl Host {
             self.app_in_force(&part.app)?;
             return Ok(());
         }
+        space::require_for_activation(&self.layout)?;
         let (app, _) = self.app(&part.app)?;
         if kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
             return Err(Failure::new(

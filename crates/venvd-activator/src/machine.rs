@@ -190,6 +190,9 @@ pub enum Captured {
     Running,
     /// Some have failed or wait for their start: a restart would pass over those.
     Mixed,
+    /// What stops one of them is a program of the venv: it must be that of the venv it runs from, so all stop before
+    /// systemd reads what is to come.
+    StopFirst,
 }
 
 /// What went wrong.

@@ -3,6 +3,7 @@
 //! The generator has followed the committed link, which may name a venv that never was found healthy; the marker of
 //! the open activation makes the app's units wait for us.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::process::Command;
@@ -160,8 +161,8 @@ impl Units for AtBoot {
         Ok(Vec::new())
     }
 
-    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
-        Ok(())
+    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure> {
+        Ok(BTreeSet::new())
     }
 
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {

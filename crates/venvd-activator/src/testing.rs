@@ -231,6 +231,7 @@ impl Units for Simulated {
             invocation: runs.clone(),
             running: true,
             tagged: true,
+            own_stop: false,
         });
         Ok(captured.into_iter().collect())
     }
@@ -239,8 +240,8 @@ impl Units for Simulated {
         Ok(Vec::new())
     }
 
-    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
-        Ok(())
+    async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure> {
+        Ok(BTreeSet::new())
     }
 
     async fn stop(&self, _: &Transaction) -> Result<(), Failure> {

@@ -407,6 +407,7 @@ pub(crate) mod tests {
                 invocation: "ab".to_owned(),
                 running: true,
                 tagged: true,
+                own_stop: false,
             }],
         }
     }

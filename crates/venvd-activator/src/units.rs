@@ -30,8 +30,9 @@ pub(crate) trait Units {
     /// Returns the units that run, are of none of the apps, and go down with their units.
     async fn outside(&self, transaction: &Transaction) -> Result<Vec<UnitName>, Failure>;
 
-    /// Refuses captured units that could not run from the new venvs, of which these records tell.
-    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<(), Failure>;
+    /// Refuses captured units that could not run from the new venvs, of which these records tell. Returns those that a
+    /// program of the venv stops, now or then.
+    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure>;
 
     /// Returns what would be done with units, of a transaction that has captured them.
     async fn moves(&self, transaction: &Transaction) -> Result<Moves, Failure> {
@@ -88,6 +89,7 @@ pub(crate) fn summary(transaction: &Transaction) -> Captured {
         .count();
     match apps {
         0 => Captured::Nothing,
+        _ if transaction.captured().any(|unit| unit.own_stop) => Captured::StopFirst,
         // A restart goes through the target of one app; those of several apps would not wait for each other.
         1 if transaction.captured().all(|unit| unit.running) => Captured::Running,
         _ => Captured::Mixed,

@@ -131,6 +131,17 @@ pub enum Error {
         /// Bytes that are free.
         free: u64,
     },
+    /// There is space, and no room for more files in it.
+    #[error(
+        "the file system of {path:?} takes only {free} files more (`df -i` tells); remove what nobody needs, or make it anew \
+         with more inodes"
+    )]
+    NoInodes {
+        /// Where.
+        path: PathBuf,
+        /// How many more files it takes.
+        free: u64,
+    },
     /// The space that there was went while something was written.
     #[error(
         "the file system of {path:?} is full ({} MiB are free now that the attempt is undone, or nearly so); \
@@ -519,7 +530,7 @@ impl Error {
             Self::NotSealed { .. } => "not-sealed",
             Self::NoSuchVenv { .. } => "no-such-venv",
             Self::FileSystem { .. } => "file-system",
-            Self::NoSpace { .. } | Self::Full { .. } => "no-space",
+            Self::NoSpace { .. } | Self::NoInodes { .. } | Self::Full { .. } => "no-space",
             Self::NoUser { .. } | Self::Confine { .. } => "no-confinement",
             Self::Step { step, .. } => match step {
                 Step::Lock => "lock-failed",

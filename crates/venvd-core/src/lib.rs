@@ -46,7 +46,7 @@ pub mod remove;
 pub mod repair;
 pub mod requires;
 mod seal;
-mod space;
+pub mod space;
 pub mod store;
 pub mod usage;
 pub mod verify;

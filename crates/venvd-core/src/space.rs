@@ -5,12 +5,46 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use nix::sys::statvfs::statvfs;
+use venvd_app::Layout;
 use venvd_fs::IoContext;
 
 use crate::error::Error;
 
 /// What a build needs at the very least: wheels, logs, directories.
 const LEAST: u64 = 4 << 20;
+
+/// What an activation writes: its journal, links, policies, units; each a few kilobytes, and twice while one replaces the
+/// other. The rest is for systemd, which writes units anew at the same time.
+const ACTIVATION: u64 = 1 << 20;
+/// How many files that is, about.
+const FILES: u64 = 64;
+
+/// Checks that an activation can write whatever it may have to, there and back.
+///
+/// # Errors
+/// When one of the file systems has no room, or can't be looked at.
+pub fn require_for_activation(layout: &Layout) -> Result<(), Error> {
+    let mut places = vec![layout.transactions(), layout.pending_markers(), layout.runtime_units()];
+    if layout.has_policies() {
+        places.push(layout.on_disk("/etc/sudoers.d"));
+    }
+    for place in places {
+        // What is not there yet will be made in what is.
+        let Some(there) = place.ancestors().find(|ancestor| ancestor.exists()) else {
+            continue;
+        };
+        require(there, ACTIVATION)?;
+        let status = statvfs(there).at("look at the file system of", there)?;
+        // Some file systems make them as they go, and count none.
+        if status.files() > 0 && status.files_available() < FILES {
+            return Err(Error::NoInodes {
+                path: there.to_owned(),
+                free: status.files_available(),
+            });
+        }
+    }
+    Ok(())
+}
 
 /// Returns the error for a file system that turned out to be full.
 pub(crate) fn full(path: &Path) -> Error {

@@ -62,6 +62,9 @@ pub struct UnitReport {
     /// What was done.
     #[serde(flatten)]
     pub state: UnitState,
+    /// Whether a program of the venv stops it, which only the one that it runs from can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_stop: bool,
     /// What is odd about it all the same.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -97,6 +100,7 @@ impl UnitReport {
     pub fn new(state: UnitState) -> Self {
         Self {
             state,
+            own_stop: false,
             warnings: Vec::new(),
         }
     }

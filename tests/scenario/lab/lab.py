@@ -68,8 +68,11 @@ def serve():
 
 
 def hook():
-    """Fails at the stage that the venv is named for; `knock` and `wait` give sockets and timers a reason to start something."""
+    """Fails at the stage that the venv is named for; `knock` and `wait` give sockets and timers a reason to start something,
+    and `stopped` is what an `ExecStop=` says."""
     stage = sys.argv[1]
+    if stage == "stopped":
+        note("stopped", "lab-1")
     if stage == "knock":
         with socket.socket(socket.AF_UNIX) as knock:
             knock.connect("/run/lab-1.sock")

@@ -8,4 +8,5 @@ mod others;
 mod refused;
 mod spared;
 mod states;
+mod stops;
 mod together;

@@ -16,7 +16,7 @@ struct Flip {
     definition: &'static str,
 }
 
-const FLIPS: [Flip; 12] = [
+const FLIPS: [Flip; 13] = [
     Flip {
         target: "/var/lib/venvd/venvs/lab/nowhere",
         said: "there is no venv lab:nowhere",
@@ -84,6 +84,13 @@ const FLIPS: [Flip; 12] = [
         definition: "[units.\"lab-1.service\"]\nprograms = [\"lab-serve\"]\n",
         ..PLAIN
     },
+    // The last one: it stays until it is unmounted.
+    Flip {
+        set_up: "mount -t tmpfs -o size=64k tmpfs /etc/venvd/pending",
+        target: "/var/lib/venvd/venvs/lab/b",
+        said: "not enough space on the file system of \"/etc/venvd/pending\"",
+        ..PLAIN
+    },
 ];
 
 const PLAIN: Flip = Flip {
@@ -114,6 +121,7 @@ pub(crate) fn flips_are_refused(lab: &Lab) {
     lab.machine.ok("venvctl build other:a --lock /srv/lab/locks/good.txt");
     let wrong: Vec<_> = FLIPS.iter().filter_map(|flip| is_followed(lab, flip)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    lab.machine.ok("umount /etc/venvd/pending");
     lab.define("");
 }
 

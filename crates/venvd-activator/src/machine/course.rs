@@ -54,7 +54,8 @@ pub(super) fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
     let asks = case.kind != Kind::Disable && case.to;
     let runs = captured != Captured::Nothing;
     // Stopped before the link moves; else around the restart.
-    let stops_early = runs && (case.revokes() || case.hooks(HookStage::WhileStopped).next().is_some());
+    let stops_early = captured == Captured::StopFirst
+        || runs && (case.revokes() || case.hooks(HookStage::WhileStopped).next().is_some());
     effects.extend(asks.then_some(Effect::SetActive(Side::New)));
     if changes_units {
         effects.extend([Effect::Capture, Effect::MarkPending]);
@@ -84,7 +85,7 @@ pub(super) fn forward(case: &Case, captured: Captured) -> Vec<Effect> {
             Captured::Nothing => {}
             _ if stops_early => effects.extend(turned.into_iter().chain([Effect::StartUnits])),
             Captured::Running => effects.extend(turned.into_iter().chain([Effect::RestartUnits])),
-            Captured::Mixed => {
+            Captured::Mixed | Captured::StopFirst => {
                 effects.push(Effect::StopUnits);
                 effects.extend(turned.into_iter().chain([Effect::StartUnits]));
             }

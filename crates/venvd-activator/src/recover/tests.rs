@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use venvd_bus::{Cause, Outcome};
@@ -177,7 +178,7 @@ macro_rules! units {
             async fn outside(&self, _: &Transaction) -> Result<Vec<UnitName>, Failure> {
                 panic!()
             }
-            async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<(), Failure> {
+            async fn foresee(&self, _: &Transaction, _: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure> {
                 panic!()
             }
             async fn stop(&self, _: &Transaction) -> Result<(), Failure> {

@@ -92,6 +92,8 @@ pub(super) async fn observe(connection: &Connection, path: &OwnedObjectPath) -> 
             .rev()
             .find_map(|variable| tag_in(variable.as_bytes())),
         running: running_tag(main_pid),
+        main_pid,
+        shown: BTreeSet::new(),
     })
 }
 
@@ -215,6 +217,7 @@ async fn capture_one(
         invocation: hex(&invocation),
         running,
         tagged,
+        own_stop: false,
     }))
 }
 

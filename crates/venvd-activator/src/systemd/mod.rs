@@ -23,8 +23,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
-use venvd_app::{App, AppName, Layout, Record, Tag, UnitName};
+use venvd_app::{App, AppName, Layout, Record, UnitName, VenvName};
 use venvd_bus::{Check, Code, Kind, UnitReport};
+use venvd_core::usage::run_by;
 use zbus::Connection;
 
 use self::changes::Changes;
@@ -238,15 +239,15 @@ impl Systemd {
     async fn expected(&self, transaction: &Transaction, side: Side) -> Result<Vec<Expected>, Failure> {
         let mut expected = Vec::new();
         for part in transaction.changing() {
-            let tag = tag_of(&self.layout, (transaction.case.kind, part), side);
-            let units = match tag {
+            let venv = venv_of(&self.layout, (transaction.case.kind, part), side);
+            let units = match venv {
                 Some(_) => self.followers(part).await?,
                 None => part.captured.clone(),
             };
             // What had failed before need not run on the way back.
             let judged = units.into_iter().filter(|unit| side == Side::New || unit.running);
             expected.extend(judged.map(|captured| Expected {
-                tag: tag.clone().filter(|_| captured.tagged),
+                venv: venv.clone().filter(|_| captured.tagged),
                 unit: captured.unit,
                 before: captured.invocation,
             }));
@@ -282,7 +283,7 @@ impl Units for Systemd {
         })
     }
 
-    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<(), Failure> {
+    async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure> {
         let scope = self.layout.scope();
         let report = match tokio::task::spawn_blocking(move || Report::with(scope, &records)).await {
             Ok(Ok(report)) => report,
@@ -294,14 +295,22 @@ impl Units for Systemd {
                 ));
             }
         };
+        let now = Report::of_last_reload(&self.layout);
+        let mut own_stop = BTreeSet::new();
         for part in transaction.changing() {
-            for captured in &part.captured {
-                if let Some(reason) = report.skipped(&part.app, &captured.unit) {
-                    return Err(unit_skipped(&captured.unit, reason));
+            for CapturedUnit { unit, .. } in &part.captured {
+                if let Some(reason) = report.skipped(&part.app, unit) {
+                    return Err(unit_skipped(unit, reason));
+                }
+                if [&now, &report]
+                    .iter()
+                    .any(|report| report.has_own_stop(&part.app, unit))
+                {
+                    own_stop.insert(unit.clone());
                 }
             }
         }
-        Ok(())
+        Ok(own_stop)
     }
 
     async fn moves(&self, transaction: &Transaction) -> Result<Moves, Failure> {
@@ -395,7 +404,9 @@ impl Units for Systemd {
         let (mut seen, mut stale) = (BTreeMap::new(), units.keys().cloned().collect::<BTreeSet<_>>());
         loop {
             for (unit, path) in units.iter().filter(|(unit, _)| stale.contains(unit)) {
-                let observation = members::observe(&self.connection, path).await.map_err(unknown)?;
+                let mut observation = members::observe(&self.connection, path).await.map_err(unknown)?;
+                let shown = run_by(&self.layout, observation.main_pid).into_iter();
+                observation.shown = shown.map(|venv| venv.name().clone()).collect();
                 self.progress.unit(unit.as_str(), &observation.describe());
                 seen.insert(unit.clone(), observation);
             }
@@ -473,15 +484,15 @@ fn target_of(app: &AppName) -> String {
     format!("venvd-{app}.target")
 }
 
-/// Returns the tag that units run on that side, if the app is on there: that of its venv, or of what the generator put
+/// Returns the venv that units run on that side, if the app is on there: the one of that side, or what the generator put
 /// in its place because it can't run.
-fn tag_of(layout: &Layout, (kind, part): (Kind, &Part), side: Side) -> Option<Tag> {
+fn venv_of(layout: &Layout, (kind, part): (Kind, &Part), side: Side) -> Option<VenvName> {
     let on = match side {
         Side::New => kind != Kind::Disable,
         Side::Old => part.enabled,
     };
     let venv = part.venv(side).filter(|_| on)?;
-    Some(what_runs(layout, venv.clone())?.name().tag().clone())
+    Some(what_runs(layout, venv.clone())?.name().clone())
 }
 
 fn unanswered(what: &str, error: &zbus::Error) -> Failure {

@@ -67,12 +67,21 @@ impl Report {
             .is_some_and(|reason| reason.starts_with(SWITCHED_OFF))
     }
 
+    /// Returns whether a program of the venv stops a unit.
+    pub(super) fn has_own_stop(&self, app: &AppName, unit: &UnitName) -> bool {
+        let found = self.unit(app, unit).and_then(|unit| unit.get("own_stop"));
+        found == Some(&Value::Bool(true))
+    }
+
     fn reason(&self, app: &AppName, unit: &UnitName) -> Option<&str> {
+        self.unit(app, unit)?.get("reason")?.as_str()
+    }
+
+    fn unit(&self, app: &AppName, unit: &UnitName) -> Option<&Value> {
         let units = self.0.get("apps")?.get(app.as_str())?.get("units")?;
-        let state = units
+        units
             .get(unit.as_str())
-            .or_else(|| units.get(unit.template()?.as_str()))?;
-        state.get("reason")?.as_str()
+            .or_else(|| units.get(unit.template()?.as_str()))
     }
 }
 
@@ -96,7 +105,7 @@ mod tests {
             "a.service": {"state": "skipped", "reason": "no program"},
             "b@.service": {"state": "skipped", "reason": "of the template"},
             "c.service": {"state": "skipped", "reason": "switched off by /etc/x"},
-            "d.service": {"state": "exec"}}}}}"#;
+            "d.service": {"state": "exec", "own_stop": true}}}}}"#;
         atomic::write(&layout.generated().join(REPORT), report.as_bytes(), 0o644).unwrap();
         let report = Report::of_last_reload(&layout);
         for (unit, expected) in [
@@ -111,6 +120,7 @@ mod tests {
                 expected,
                 "{unit}"
             );
+            assert_eq!(report.has_own_stop(&app, &unit.parse().unwrap()), unit == "d.service");
         }
     }
 }

@@ -3,10 +3,10 @@
 //! It looks when systemd says that something has changed (PropertiesChanged), but at levels, so that nothing can be
 //! missed: a unit that died and came back between two looks has another `InvocationID`, or a higher `NRestarts`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use venvd_app::{Tag, UnitName};
+use venvd_app::{UnitName, VenvName};
 use venvd_bus::{Code, UnitReport};
 
 use crate::machine::{Failure, Side};
@@ -32,6 +32,10 @@ pub(crate) struct Observation {
     pub(crate) status: i32,
     /// `VENVD_TAG` in the unit's `Environment`
     pub(crate) configured: Option<String>,
+    /// `MainPID`
+    pub(crate) main_pid: u32,
+    /// The venvs that the main process runs, as far as its mappings and arguments show that.
+    pub(crate) shown: BTreeSet<VenvName>,
     /// `VENVD_TAG` in the environment that the main process was started with. Some programs write their title over
     /// it (setproctitle), so none is no proof of anything.
     pub(crate) running: Option<String>,
@@ -64,7 +68,7 @@ pub(crate) struct Expected {
     /// Its `InvocationID` before the transaction.
     pub(crate) before: String,
     /// The venv that it is to run; nothing when that is the distribution's business.
-    pub(crate) tag: Option<Tag>,
+    pub(crate) venv: Option<VenvName>,
 }
 
 /// What the window says.
@@ -164,7 +168,7 @@ pub(crate) fn hint(units: &[UnitReport]) -> String {
 fn health(expected: &Expected, side: Side, seen: &Observation, first: Option<&String>) -> Health {
     if seen.load != "loaded" {
         // What venvd wrote whole is gone when the app is off; so it should be.
-        return match expected.tag {
+        return match expected.venv {
             None => Health::Steady,
             Some(_) => Health::Bad(
                 Code::NOT_SETTLED,
@@ -194,19 +198,27 @@ fn health(expected: &Expected, side: Side, seen: &Observation, first: Option<&St
             "it was not restarted: it still runs what it ran before".to_owned(),
         );
     }
-    let tag = expected.tag.as_ref().map(Tag::as_str);
-    let found = seen.running.as_deref().or(seen.configured.as_deref());
-    match (tag, found) {
-        (Some(tag), found) if found != Some(tag) => Health::Bad(
-            Code::WRONG_VENV,
-            format!(
-                "it runs {}, not {tag}; `systemctl cat {}` shows why",
-                found.unwrap_or("no venv"),
-                expected.unit
-            ),
-        ),
-        _ => Health::Steady,
+    let Some(venv) = &expected.venv else {
+        return Health::Steady;
+    };
+    let wrong = |found: &str| {
+        let why = format!(
+            "it runs {found}, not {venv}; `systemctl cat {}` shows why",
+            expected.unit
+        );
+        Health::Bad(Code::WRONG_VENV, why)
+    };
+    match seen.running.as_deref().or(seen.configured.as_deref()) {
+        Some(tag) if tag == venv.tag().as_str() => {}
+        Some(tag) => return wrong(&format!("{}:{tag}", venv.app())),
+        None => return wrong("no venv"),
     }
+    // A wrapper of somebody's may have the variables of one, and the path of another.
+    let mut others = seen
+        .shown
+        .iter()
+        .filter(|shown| shown.app() == venv.app() && *shown != venv);
+    others.next().map_or(Health::Steady, |other| wrong(&other.to_string()))
 }
 
 #[cfg(test)]
@@ -223,7 +235,7 @@ mod tests {
         let expected = Expected {
             unit: unit(),
             before: "old".to_owned(),
-            tag: tag.map(|tag| tag.parse().unwrap()),
+            venv: tag.map(|tag| format!("nova:{tag}").parse().unwrap()),
         };
         Window::new(vec![expected], Side::New, LENGTH)
     }
@@ -312,6 +324,11 @@ mod tests {
             ("not restarted", Code::WRONG_VENV, with(|o| o.invocation = "old".into())),
             ("another venv", Code::WRONG_VENV, with(|o| o.running = Some("1".into()))),
             (
+                "what another venv has",
+                Code::WRONG_VENV,
+                with(|o| o.shown = ["nova:2", "nova:1"].map(|venv| venv.parse().unwrap()).into()),
+            ),
+            (
                 "no venv",
                 Code::WRONG_VENV,
                 with(|o| {
@@ -351,7 +368,11 @@ mod tests {
             oneshot: true,
             ..good()
         };
-        for seen in [titled, finished] {
+        let shown = Observation {
+            shown: ["nova:2", "glance:1"].map(|venv| venv.parse().unwrap()).into(),
+            ..good()
+        };
+        for seen in [titled, finished, shown] {
             let mut window = window(Some("2"));
             assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait(LENGTH));
             assert!(matches!(look(&mut window, 10, seen), Verdict::Healthy(_)));

@@ -57,6 +57,9 @@ pub struct CapturedUnit {
     pub running: bool,
     /// Whether its program is the venv's, and so carries the venv's tag; else it only gets variables.
     pub tagged: bool,
+    /// Whether a program of a venv stops it, now or in the venv that is asked for: `ExecStop=`, `ExecStopPost=`.
+    #[serde(default)]
+    pub own_stop: bool,
 }
 
 impl Part {

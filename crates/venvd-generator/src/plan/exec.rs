@@ -9,6 +9,9 @@ use super::member::{Member, Skip};
 
 const START: &str = "ExecStart";
 
+/// The keys by which a unit is stopped. They are read anew by each daemon-reload, also for what runs since before.
+pub(crate) const STOP: [&str; 2] = ["ExecStop", "ExecStopPost"];
+
 /// An Exec key and all of its lines: what stands behind a reset.
 pub(crate) type List = (&'static str, Vec<String>);
 

@@ -26,6 +26,8 @@ pub(super) fn plan(plan: &mut Part, members: &[Member<'_>], host: &Host<'_>) {
         return;
     };
     let mut report = UnitReport::new(UnitState::Whole);
+    let service = whole.sections.get(&Section::Service);
+    report.own_stop = service.is_some_and(|keys| exec::STOP.iter().any(|key| keys.contains_key(*key)));
     match shadow(host, &member.id) {
         Shadow::None => {}
         Shadow::Hides(warning) => report.warnings.push(warning),

@@ -30,6 +30,8 @@ struct Setting {
     new: Health,
     /// The stage whose hooks are one-way.
     one_way: Option<HookStage>,
+    /// Whether only a program of the venv that a unit runs from can stop it.
+    own_stop: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ struct World {
     one_way: bool,
     /// Whether an effect on the way back was kept from its work, so that nobody can promise anything.
     hindered: bool,
+    /// Whether what runs one venv was stopped by a program of the other.
+    stopped_by_stranger: bool,
     /// Whether the machine went down, so that units start when all is over.
     booted: bool,
 }
@@ -131,6 +135,7 @@ impl Setting {
             settled: false,
             one_way: false,
             hindered: false,
+            stopped_by_stranger: false,
             booted: false,
         }
     }
@@ -164,6 +169,15 @@ impl World {
             .for_each(|unit| *unit = Unit::Down);
     }
 
+    /// What is up is about to be stopped, by what systemd has read last.
+    fn look_who_stops(&mut self, setting: &Setting) {
+        let strangers = self
+            .units
+            .iter()
+            .any(|unit| is_up(*unit) && *unit != Unit::Runs(self.loaded));
+        self.stopped_by_stranger |= setting.own_stop && strangers;
+    }
+
     /// Starts some units; returns whether all came up.
     fn start(&mut self, setting: &Setting, which: impl Fn(Unit) -> bool) -> bool {
         let starts = setting.starts(self.loaded);
@@ -186,18 +200,23 @@ impl World {
         match effect {
             Check => {}
             SetActive(side) => self.active = side,
+            Capture if setting.own_stop && !self.units.is_empty() => return Event::Captured(Captured::StopFirst),
             Capture => return Event::Captured(self.captured()),
             MarkPending => self.pending = true,
             ClearPending => self.pending = false,
             WritePolicies(admit) => self.admitted = self.admits(setting, admit),
             StopUnits => {
+                self.look_who_stops(setting);
                 self.go_down();
                 self.settled = false;
             }
             SetSwitch(side) => self.switch = side,
             SetCommitted(side) => self.committed = side,
             Reload => self.loaded = self.in_force(setting),
-            RestartUnits => return done(self.start(setting, is_up)),
+            RestartUnits => {
+                self.look_who_stops(setting);
+                return done(self.start(setting, is_up));
+            }
             StartUnits => return done(self.start(setting, |_| true)),
             Settle(side) => {
                 let healthy = ![Health::DoesNotStart, Health::DoesNotSettle].contains(&setting.health(side));
@@ -252,6 +271,7 @@ impl World {
         if moved && changes && !closing && !is_over {
             assert!(self.pending, "moved, and no marker");
         }
+        assert!(!self.stopped_by_stranger, "stopped by what can't");
         for unit in &self.units {
             if let Unit::Runs(side) = *unit {
                 let admitted = self.admitted[side as usize];
@@ -466,12 +486,18 @@ fn settings(kind: Kind) -> Vec<Setting> {
                         old_rights,
                         ..case(kind)
                     };
-                    settings.push(Setting {
+                    let setting = |own_stop| Setting {
                         case,
                         old,
                         new,
                         one_way,
-                    });
+                        own_stop,
+                    };
+                    settings.push(setting(false));
+                    // What `disable` leaves behind has no target to stop before systemd knows of it again.
+                    if kind != Kind::Disable && old_rights == OldRights::UntilGone && commands == some {
+                        settings.push(setting(true));
+                    }
                 }
             }
         }
