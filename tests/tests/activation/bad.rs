@@ -22,7 +22,7 @@ struct Bad {
     waits: u64,
 }
 
-const BAD: [Bad; 15] = [
+const BAD: [Bad; 16] = [
     // The program that the unit itself names.
     Bad {
         kind: "missing",
@@ -111,6 +111,15 @@ const BAD: [Bad; 15] = [
     Bad {
         kind: "killed",
         answer: (3, "not-settled"),
+        ..USUAL
+    },
+    // All is well with it, but that somebody's wrapper runs another one, with the variables of this.
+    Bad {
+        kind: "good",
+        unit: "[Service]\nExecStartPre=/usr/bin/lab-hook nothing\nExecStart=\n\
+               ExecStart=/bin/sh -c 'exec /var/lib/venvd/venvs/lab/a/bin/lab-serve lab-1'\n",
+        definition: "[units.\"lab-1.service\"]\nprograms = [\"lab-hook\"]\n",
+        answer: (3, "wrong-venv"),
         ..USUAL
     },
 ];

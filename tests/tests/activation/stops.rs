@@ -4,7 +4,8 @@ use anyhow::Result;
 use venvd_tests::Os;
 use venvd_tests::lab::{GOOD, Lab};
 
-const STOP: &str = "[Service]\nExecStop=/usr/bin/lab-hook stopped\n";
+/// What a shell script has for a program that says when it is ready is a process of its own.
+const STOP: &str = "[Service]\nExecStop=/usr/bin/lab-hook stopped\nNotifyAccess=all\n";
 
 /// Both programs of the unit become the venv's.
 const DEFINITION: &str = "health.commands = [\"lab-check\"]
@@ -24,7 +25,7 @@ fn activate(lab: &Lab, tag: &str) -> (i32, Vec<String>) {
 fn stopped_by_its_own(os: Os) -> Result<()> {
     let lab = Lab::new(
         os,
-        2,
+        1,
         &[GOOD[0], GOOD[1], ("exits", "exits"), ("unhealthy", "unhealthy")],
     )?;
     lab.define(DEFINITION);
@@ -40,7 +41,7 @@ fn stopped_by_its_own(os: Os) -> Result<()> {
     // Between the venv and what the distribution has, which is no venv's and stops nothing here.
     lab.machine.ok(
         "printf '#!/bin/sh\\necho stopped lab-1 none - 0 - 0 >>/var/lib/lab/log\\n' >/usr/bin/lab-hook && \
-             printf '#!/bin/sh\\nexec sleep infinity\\n' >/usr/bin/lab-serve && chmod +x /usr/bin/lab-*",
+             printf '#!/bin/sh\\nsystemd-notify --ready\\nexec sleep infinity\\n' >/usr/bin/lab-serve && chmod +x /usr/bin/lab-*",
     );
     for (verb, stopped) in [("disable", "b"), ("enable", "none")] {
         lab.forget_log();
