@@ -63,6 +63,27 @@ impl<U: Units, A: Announce> Actor<U, A> {
             objection.get_or_insert(failure.clone());
         }
         self.drive(&mut transaction, (Event::Begin, objection)).await;
+        drop(lock);
+        self.do_not_strand(&transaction).await;
+    }
+
+    /// Does once more what units need that nothing else can run now.
+    async fn do_not_strand(&self, failed: &Transaction) {
+        if !failed.state.is_stranded(&failed.case) {
+            return;
+        }
+        let request = Request::again(failed);
+        let id = self.desk.number(&request);
+        tracing::warn!(
+            "what ran before {} can't be started any more, and nothing is known against that: it is tried once more (job {id})",
+            failed.names()
+        );
+        let (mut transaction, mut objection) = request.prepare(&self.driver.host, id);
+        let lock = self.lock(failed.parts.iter().map(|part| &part.app)).await;
+        if let Err(failure) = &lock {
+            objection.get_or_insert(failure.clone());
+        }
+        self.drive(&mut transaction, (Event::Begin, objection)).await;
     }
 
     /// Returns whether the activation that an app's marker names is not over, as far as can be read.
@@ -92,7 +113,11 @@ impl<U: Units, A: Announce> Actor<U, A> {
             log::resumed(&transaction);
             let lock = self.lock(transaction.parts.iter().map(|part| &part.app)).await;
             match lock {
-                Ok(_locks) => self.drive(&mut transaction, (Event::Interrupted, None)).await,
+                Ok(locks) => {
+                    self.drive(&mut transaction, (Event::Interrupted, None)).await;
+                    drop(locks);
+                    self.do_not_strand(&transaction).await;
+                }
                 Err(failure) => tracing::error!("activation {} stays open: {}", transaction.id, failure.message),
             }
         }

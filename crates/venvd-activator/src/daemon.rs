@@ -23,7 +23,7 @@ use crate::policies;
 use crate::service::{Announcer, Front, Objects};
 use crate::shutdown::Shutdown;
 use crate::systemd::{CALL_TIMEOUT, Systemd, UnderUnits};
-use crate::transaction::Journal;
+use crate::transaction::{Journal, Transaction};
 use crate::watch::Watch;
 use crate::watchdog;
 
@@ -38,7 +38,6 @@ const RESTLESS: Duration = Duration::from_secs(10);
 /// When something that it can't do without is missing. It is then started anew, and goes on where it was.
 pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     let journal = Journal::new(layout);
-    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     remove_targets(layout);
     // Watched before anything is looked at, so that no flip falls between the two.
     let flipped = watch(layout)?;
@@ -78,6 +77,8 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         },
         desk,
     };
+    // Until now it ends venvd at once, whatever that waits for.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for SIGTERM")?;
     status(&[NotifyState::Ready, NotifyState::Status("looking at what is asked for")]);
     let leaving = Notify::new();
     let work = async {
@@ -112,7 +113,10 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
         biased;
         () = shutdown.begins() => {}
         _ = terminate.recv() => {
-            let_go(&actor.driver.journal, "venvd is stopped; the next venvd goes on with it");
+            let_go(&actor.driver.journal, |open| match open.state.goes_on() {
+                true => "venvd is stopped; the next venvd goes on with it",
+                false => "venvd is stopped; the next venvd takes it back",
+            });
             return Ok(());
         }
         never = watchdog::feed() => match never {},
@@ -124,7 +128,10 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
     // Nothing is worked on any more, and whoever asks now is told so.
     drop(requests);
     status(&[NotifyState::Status("waiting for the end of the machine")]);
-    let_go(&actor.driver.journal, "the machine goes down; the next boot decides");
+    let_go(
+        &actor.driver.journal,
+        |_| "the machine goes down; the next boot decides",
+    );
     tokio::select! {
         never = watchdog::feed() => match never {},
         _ = terminate.recv() => Ok(()),
@@ -134,9 +141,9 @@ pub(crate) async fn run(layout: &Layout) -> anyhow::Result<()> {
 }
 
 /// Says what is left open, and why.
-fn let_go(journal: &Journal, why: &str) {
+fn let_go(journal: &Journal, why: impl Fn(&Transaction) -> &'static str) {
     match journal.open() {
-        Ok((open, _)) => open.iter().for_each(|transaction| log::let_go(transaction, why)),
+        Ok((open, _)) => open.iter().for_each(|open| log::let_go(open, why(open))),
         Err(error) => tracing::error!("what is left open is not known: {}", report(&error)),
     }
 }

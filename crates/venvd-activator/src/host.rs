@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use venvd_app::cmdline::Switch;
 use venvd_app::detached::is_detached;
@@ -136,8 +136,8 @@ impl Host {
             self.app_in_force(&part.app)?;
             return Ok(());
         }
-        space::require_for_activation(&self.layout)?;
         let (app, _) = self.app(&part.app)?;
+        self.check_room(&app)?;
         if kind == Kind::Enable && !search::load_settings(&self.layout)?.enabled {
             return Err(Failure::new(
                 Code::HOST_DISABLED,
@@ -181,6 +181,20 @@ impl Host {
             exposed::check(&self.layout, &app)?;
         }
         Ok(())
+    }
+
+    /// Refuses what there is no room for.
+    fn check_room(&self, app: &App) -> Result<(), Failure> {
+        let layout = &self.layout;
+        let mut places = vec![layout.transactions(), layout.pending_markers(), layout.runtime_units()];
+        if layout.has_policies() && !app.sudo.is_empty() {
+            places.extend(layout.sudoers(&app.name).parent().map(Path::to_owned));
+        }
+        let confs = app.rootwrap.iter().filter(|_| layout.has_policies());
+        places.extend(
+            confs.filter_map(|rootwrap| layout.on_disk(rootwrap.config.as_path()).parent().map(Path::to_owned)),
+        );
+        Ok(space::require_for_activation(places)?)
     }
 
     /// Refuses what an administrator has stopped, or what failed on this host before.
@@ -385,7 +399,6 @@ fn link_unreadable(path: PathBuf, error: &io::Error) -> Failure {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use std::path::Path;
     use venvd_fs::Root;
 
     fn host() -> (tempfile::TempDir, Host) {

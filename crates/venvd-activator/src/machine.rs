@@ -381,6 +381,22 @@ impl State {
         self.failure.as_ref().filter(|_| at_units).filter(is_fault)
     }
 
+    /// Returns whether units are down that what was asked for may well be able to run: nothing is known against it, no hook
+    /// of its own has failed, and what ran before can't be started any more.
+    #[must_use]
+    pub fn is_stranded(&self, case: &Case) -> bool {
+        let is_fault = |failure: &Failure| [Code::INTERRUPTED, Code::INTERNAL].contains(&failure.code.as_str());
+        let by_hook =
+            matches!(self.failed_at, Some(Effect::RunHook(..))) && !self.failure.as_ref().is_some_and(is_fault);
+        self.outcome() == Some(Outcome::Failed)
+            && case.kind == Kind::Activate
+            && !self.one_way
+            && !self.stays(case)
+            && self.condemns().is_none()
+            && !by_hook
+            && self.stuck.as_ref().is_some_and(|stuck| !is_fault(stuck))
+    }
+
     /// Returns whether all that failed are the last steps, when what was asked for is in force and healthy.
     #[must_use]
     pub fn is_done_but_for_the_rest(&self) -> bool {

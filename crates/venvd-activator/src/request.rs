@@ -81,6 +81,28 @@ impl Request {
         }
     }
 
+    /// Returns the request that a transaction was about, by the names of its venvs.
+    pub(crate) fn again(transaction: &Transaction) -> Self {
+        let want = |part: &Part| {
+            let venv = part.to.as_ref()?;
+            Some(Want {
+                app: part.app.clone(),
+                ask: Ask::Activate(venv.name().tag().clone()),
+                digest: part.digest,
+            })
+        };
+        Self {
+            wants: transaction.parts.iter().filter_map(want).collect(),
+            caller_uid: transaction.caller_uid,
+            options: Options {
+                cause: transaction.cause,
+                old_rights: transaction.case.old_rights,
+                restart: transaction.case.restart,
+                force: transaction.force,
+            },
+        }
+    }
+
     fn kind(&self) -> Kind {
         match self.wants.first().map(|want| &want.ask) {
             Some(Ask::Enable) => Kind::Enable,

@@ -4,8 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::statvfs;
-use venvd_app::Layout;
+use nix::sys::statvfs::{FsFlags, statvfs};
 use venvd_fs::IoContext;
 
 use crate::error::Error;
@@ -15,32 +14,39 @@ const LEAST: u64 = 4 << 20;
 
 /// What an activation writes: its journal, links, policies, units; each a few kilobytes, and twice while one replaces the
 /// other. The rest is for systemd, which writes units anew at the same time.
-const ACTIVATION: u64 = 1 << 20;
+const ACTIVATION: u64 = 256 << 10;
 /// How many files that is, about.
 const FILES: u64 = 64;
 
-/// Checks that an activation can write whatever it may have to, there and back.
+/// Checks that an activation can write what it may have to, there and back, in these directories.
 ///
 /// # Errors
-/// When one of the file systems has no room, or can't be looked at.
-pub fn require_for_activation(layout: &Layout) -> Result<(), Error> {
-    let mut places = vec![layout.transactions(), layout.pending_markers(), layout.runtime_units()];
-    if layout.has_policies() {
-        places.push(layout.on_disk("/etc/sudoers.d"));
-    }
-    for place in places {
+/// When one of the file systems is read-only or has no room, or can't be looked at.
+pub fn require_for_activation(directories: impl IntoIterator<Item = PathBuf>) -> Result<(), Error> {
+    for directory in directories {
         // What is not there yet will be made in what is.
-        let Some(there) = place.ancestors().find(|ancestor| ancestor.exists()) else {
+        let Some(path) = directory.ancestors().find(|ancestor| ancestor.exists()) else {
             continue;
         };
-        require(there, ACTIVATION)?;
-        let status = statvfs(there).at("look at the file system of", there)?;
-        // Some file systems make them as they go, and count none.
-        if status.files() > 0 && status.files_available() < FILES {
-            return Err(Error::NoInodes {
-                path: there.to_owned(),
-                free: status.files_available(),
-            });
+        let status = statvfs(path).at("look at the file system of", path)?;
+        let path = path.to_owned();
+        if status.flags().contains(FsFlags::ST_RDONLY) {
+            let (flag, reason) = ("read-only", "an activation writes there");
+            return Err(Error::FileSystem { path, flag, reason });
+        }
+        // What is kept back for root is for us: a full disk must not keep anybody from leaving what fills it.
+        let (blocks, files) = match nix::unistd::geteuid().is_root() {
+            true => (status.blocks_free(), status.files_free()),
+            false => (status.blocks_available(), status.files_available()),
+        };
+        let free = blocks * status.fragment_size();
+        // Some file systems count none, or make files as they go.
+        if status.blocks() > 0 && free < ACTIVATION {
+            let needed = ACTIVATION;
+            return Err(Error::NoSpace { path, needed, free });
+        }
+        if status.files() > 0 && files < FILES {
+            return Err(Error::NoInodes { path, free: files });
         }
     }
     Ok(())

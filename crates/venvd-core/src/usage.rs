@@ -200,21 +200,12 @@ impl Usage {
     }
 }
 
-/// Returns the venvs that a process runs by what is plain to see: its executable, what it has mapped, its arguments. None
-/// says nothing: Python reads its modules and closes them.
+/// Returns the venvs that a process runs by what is plain to see, each with the surest trace: its executable, what it has
+/// mapped, and the program and script that it was started with. None says nothing: Python reads its modules and closes them.
 #[must_use]
-pub fn run_by(layout: &Layout, pid: u32) -> BTreeSet<VenvPath> {
+pub fn run_by(layout: &Layout, pid: u32) -> BTreeMap<VenvPath, Trace> {
     let proc = Path::new("/proc");
-    match process::look(proc, pid, &Places::new(layout, proc, std::process::id())) {
-        process::Look::Gone => BTreeSet::new(),
-        process::Look::Seen(process) | process::Look::Blind(process) => {
-            let sure = process
-                .traces
-                .into_iter()
-                .filter(|(_, trace)| *trace <= Trace::Arguments);
-            sure.map(|(venv, _)| venv).collect()
-        }
-    }
+    process::runs(proc, pid, &Places::new(layout, proc, std::process::id()))
 }
 
 /// Refuses to go on without the right to look into other processes: what can't be seen would look unused.

@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use venvd_app::links::VenvPath;
 use venvd_app::{App, Layout};
@@ -16,6 +18,9 @@ use crate::{Edit, Edited, Error, Kind, Plan};
 
 /// One writer of policies at a time, since apps share a user's `secure_path`. No app is called that.
 const LOCK: &str = "/run/venvd/_policy.lock";
+
+/// The rules that sudo was asked for, and that have been in force since.
+static PROVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 /// Makes the policy of `app` admit exactly these venvs, the first one in front: [`plan()`] and [`Plan::apply`] under one
 /// lock, but of venvs that have rights already not each file is looked at.
@@ -88,11 +93,10 @@ impl Plan {
                 return Err(put_back(&done, error.into()));
             }
         }
-        // What was there already was proved when it was written, unless the writer was killed just before. It is not asked
-        // again: there is nothing to put back, and a way back that changes nothing must not wait for what others broke
-        // meanwhile. `policy check` proves it all the same.
+        // Without an edit there is nothing to put back, and a way back that changes nothing must not wait for what others
+        // broke meanwhile. `policy check` proves it all the same.
         if !self.edits.is_empty()
-            && let Err(error) = self.prove_those(|rule| self.edits.iter().any(|edit| edit.adds(rule)))
+            && let Err(error) = self.prove_what_is_new()
         {
             return Err(put_back(&done, error));
         }
@@ -161,7 +165,21 @@ impl Plan {
         self.prove_those(|_| true)
     }
 
-    /// The same, with some rules asked for one by one. Of the others sudo is only to say that it knows them.
+    /// The same, but of rules that have been in force since this process proved them, sudo is only asked whether they need a
+    /// password by now. A writer that was killed leaves rules that no process has proved.
+    fn prove_what_is_new(&self) -> Result<(), Error> {
+        let proved = || PROVED.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new =
+            |rule: &Rule| self.edits.iter().any(|edit| edit.adds(rule)) || !proved().contains(&rule.to_string());
+        self.prove_those(is_new)?;
+        let gone: BTreeSet<String> = self.edits.iter().flat_map(Edit::rules_before).collect();
+        let mut proved = proved();
+        proved.retain(|rule| !gone.contains(rule));
+        proved.extend(self.rules.iter().map(Rule::to_string));
+        Ok(())
+    }
+
+    /// The same, with some rules asked for one by one.
     fn prove_those(&self, one_by_one: impl Fn(&Rule) -> bool) -> Result<(), Error> {
         // Below another root there is no sudo to ask. Without rules nothing was granted.
         let (Some(sudo), Some(user)) = (&self.sudo, &self.user) else {

@@ -51,6 +51,11 @@ fn stopped_by_its_own(os: Os) -> Result<()> {
         assert!(by.len() == 1 && by[0].tag == stopped, "{verb}: {by:?}");
     }
     lab.assert_on("b");
+    // What the distribution has is no good by now.
+    lab.machine.ok("printf '#!/bin/sh\\nexit 1\\n' >/usr/bin/lab-serve");
+    let (status, report) = lab.venvctl(&["disable", "lab"]);
+    assert_eq!(status, 3, "{report:#}");
+    lab.assert_on("b");
     Ok(())
 }
 

@@ -8,15 +8,24 @@ use venvd_tests::{Machine, Os};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// The tags whose programs sudo admits, in the order of the rules.
+/// The tags of the app's venvs that a text names, in its order.
+fn named<'a>(text: &'a str, before: &'a str) -> impl Iterator<Item = String> + 'a {
+    let rest = text.split(before).skip(1);
+    rest.filter_map(|rest| Some(rest.split_once('/')?.0.to_owned()))
+}
+
+/// The tags whose programs sudo admits, in the order of `secure_path`.
 fn admitted(machine: &Machine) -> Vec<String> {
     let rules = machine.read("/etc/sudoers.d/venvd-demo");
-    let rules = rules.lines().filter(|line| line.ends_with(" *")).collect::<Vec<_>>();
-    let tag = |line: &str| {
-        let (_, rest) = line.split_once("NOPASSWD: NOSETENV: /var/lib/venvd/venvs/demo/")?;
-        Some(rest.split_once('/')?.0.to_owned())
-    };
-    rules.into_iter().filter_map(tag).collect()
+    let open: String = rules.lines().filter(|line| line.ends_with(" *")).collect();
+    let mut ruled: Vec<String> = named(&open, "NOSETENV: /var/lib/venvd/venvs/demo/").collect();
+    let path = machine.read("/etc/sudoers.d/venvd_path-demo");
+    let in_path: Vec<String> = named(&path, "/var/lib/venvd/venvs/demo/").collect();
+    let mut sorted = in_path.clone();
+    sorted.sort();
+    ruled.sort();
+    assert_eq!(ruled, sorted, "rules and secure_path");
+    in_path
 }
 
 /// The exit status of a call that names the program of a venv.

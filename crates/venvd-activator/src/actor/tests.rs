@@ -135,6 +135,49 @@ async fn a_lock_that_is_held_is_waited_for() {
     assert_eq!(actor.driver.units.running(), "2");
 }
 
+/// The old venv ran, and can't be started any more.
+#[tokio::test]
+async fn what_nothing_else_can_run_is_tried_once_more() {
+    let place = Place::new();
+    let mut systemd = place.systemd();
+    systemd.sick.insert("1");
+    systemd.hangs.set(Some("restart"));
+    let actor = actor(&place, systemd);
+    let request = Request::one(
+        place.app.clone(),
+        Ask::Activate("2".parse().unwrap()),
+        Options::of(Cause::Dbus),
+    );
+    let id = actor.desk.number(&request);
+    // Cut off, taken up once, and cut off again: then it goes back.
+    let patience = Duration::from_millis(500);
+    tokio::time::timeout(patience, actor.work(id, &request))
+        .await
+        .unwrap_err();
+    tokio::time::timeout(patience, actor.resume()).await.unwrap_err();
+    actor.driver.units.hangs.set(None);
+    actor.resume().await;
+    assert_eq!(
+        heard(&actor),
+        [
+            (Some(Outcome::Failed), Code::INTERRUPTED.to_owned()),
+            (Some(Outcome::Done), String::new())
+        ]
+    );
+    assert_eq!(actor.driver.units.running(), "2");
+    assert_eq!(place.tag(Link::Committed).unwrap(), "2");
+
+    // Not for ever, and not where it is the venv that is no good.
+    place.venv("3");
+    let sick = Request::one(
+        place.app.clone(),
+        Ask::Activate("3".parse().unwrap()),
+        Options::of(Cause::Dbus),
+    );
+    actor.work(actor.desk.number(&sick), &sick).await;
+    assert_eq!(actor.driver.units.running(), "3");
+}
+
 #[test]
 fn only_what_differs_is_a_flip() {
     let place = Place::new();

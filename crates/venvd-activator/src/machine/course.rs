@@ -122,10 +122,9 @@ impl State {
         // A unit that crashes meanwhile starts in what systemd has read last, so what is a venv has its rights until the
         // reload: the one that goes, and that which comes back of `disable`.
         let early = case.kind == Kind::Disable || !moved;
-        // What `disable` has reloaded knows no target, so there the old units must be back before it can stop anything.
-        let stop_first = case.kind != Kind::Disable;
         let wanted = [
-            (restart && stop_first, Effect::StopUnits),
+            // By what systemd knows of them: it is what started them.
+            (restart, Effect::StopUnits),
             (has(Effect::SetCommitted(Side::New)), Effect::SetCommitted(Side::Old)),
             (has(Effect::SetSwitch(Side::New)), Effect::SetSwitch(Side::Old)),
             (case.kind != Kind::Disable, Effect::SetActive(Side::Old)),
@@ -137,7 +136,6 @@ impl State {
                 Effect::Reload,
             ),
             (policies && !early, Effect::WritePolicies(Admit::InForce)),
-            (restart && !stop_first, Effect::StopUnits),
             (restart, Effect::StartUnits),
             (restart, Effect::Settle(Side::Old)),
         ];

@@ -361,17 +361,17 @@ fn ways_back_of_an_activation() {
 }
 
 #[test]
-fn disable_goes_back_by_the_restored_target() {
+fn disable_goes_back_as_the_others_do() {
     let (seen, end) = outcome(&case(Kind::Disable), Captured::Running, &[Settle(Side::New)]);
     let at = seen.iter().position(|effect| *effect == Settle(Side::New)).unwrap();
     assert_eq!(
         seen[at + 1..],
         [
+            StopUnits,
             SetSwitch(Side::Old),
             WritePolicies(Admit::InForce),
             ClearPending,
             Reload,
-            StopUnits,
             StartUnits,
             Settle(Side::Old),
         ]

@@ -93,7 +93,7 @@ pub(super) async fn observe(connection: &Connection, path: &OwnedObjectPath) -> 
             .find_map(|variable| tag_in(variable.as_bytes())),
         running: running_tag(main_pid),
         main_pid,
-        shown: BTreeSet::new(),
+        shown: BTreeMap::new(),
     })
 }
 

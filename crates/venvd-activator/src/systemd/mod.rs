@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use venvd_app::{App, AppName, Layout, Record, UnitName, VenvName};
 use venvd_bus::{Check, Code, Kind, UnitReport};
-use venvd_core::usage::run_by;
+use venvd_core::usage::{Trace, run_by};
 use zbus::Connection;
 
 use self::changes::Changes;
@@ -184,6 +184,18 @@ impl Systemd {
             units,
             ..Failure::new(Code::JOB_FAILED, "")
         }
+    }
+
+    /// Returns the venvs that a process shows to run. To read what a large one has mapped may take a while.
+    async fn shown(&self, pid: u32) -> BTreeMap<VenvName, Trace> {
+        let layout = self.layout.clone();
+        let shown = tokio::task::spawn_blocking(move || run_by(&layout, pid)).await;
+        let shown = shown.unwrap_or_else(|error| {
+            tracing::error!("a task of venvd broke off: {error}");
+            BTreeMap::new()
+        });
+        let named = shown.into_iter().map(|(venv, trace)| (venv.name().clone(), trace));
+        named.collect()
     }
 
     /// Returns those of an app's captured units that follow its target now; of the others, why they don't.
@@ -405,8 +417,7 @@ impl Units for Systemd {
         loop {
             for (unit, path) in units.iter().filter(|(unit, _)| stale.contains(unit)) {
                 let mut observation = members::observe(&self.connection, path).await.map_err(unknown)?;
-                let shown = run_by(&self.layout, observation.main_pid).into_iter();
-                observation.shown = shown.map(|venv| venv.name().clone()).collect();
+                observation.shown = self.shown(observation.main_pid).await;
                 self.progress.unit(unit.as_str(), &observation.describe());
                 seen.insert(unit.clone(), observation);
             }

@@ -3,11 +3,12 @@
 //! It looks when systemd says that something has changed (PropertiesChanged), but at levels, so that nothing can be
 //! missed: a unit that died and came back between two looks has another `InvocationID`, or a higher `NRestarts`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use venvd_app::{UnitName, VenvName};
 use venvd_bus::{Code, UnitReport};
+use venvd_core::usage::Trace;
 
 use crate::machine::{Failure, Side};
 
@@ -34,8 +35,8 @@ pub(crate) struct Observation {
     pub(crate) configured: Option<String>,
     /// `MainPID`
     pub(crate) main_pid: u32,
-    /// The venvs that the main process runs, as far as its mappings and arguments show that.
-    pub(crate) shown: BTreeSet<VenvName>,
+    /// The venvs that the main process runs, as far as its program, script and mappings show that, and which of them does.
+    pub(crate) shown: BTreeMap<VenvName, Trace>,
     /// `VENVD_TAG` in the environment that the main process was started with. Some programs write their title over
     /// it (setproctitle), so none is no proof of anything.
     pub(crate) running: Option<String>,
@@ -217,8 +218,10 @@ fn health(expected: &Expected, side: Side, seen: &Observation, first: Option<&St
     let mut others = seen
         .shown
         .iter()
-        .filter(|shown| shown.app() == venv.app() && *shown != venv);
-    others.next().map_or(Health::Steady, |other| wrong(&other.to_string()))
+        .filter(|(shown, _)| shown.app() == venv.app() && *shown != venv);
+    others
+        .next()
+        .map_or(Health::Steady, |(other, trace)| wrong(&format!("{other} by {trace}")))
 }
 
 #[cfg(test)]
@@ -238,6 +241,11 @@ mod tests {
             venv: tag.map(|tag| format!("nova:{tag}").parse().unwrap()),
         };
         Window::new(vec![expected], Side::New, LENGTH)
+    }
+
+    fn shown(venvs: &[&str]) -> BTreeMap<VenvName, Trace> {
+        let each = venvs.iter().map(|venv| (venv.parse().unwrap(), Trace::Mapping));
+        each.collect()
     }
 
     fn good() -> Observation {
@@ -326,7 +334,7 @@ mod tests {
             (
                 "what another venv has",
                 Code::WRONG_VENV,
-                with(|o| o.shown = ["nova:2", "nova:1"].map(|venv| venv.parse().unwrap()).into()),
+                with(|o| o.shown = shown(&["nova:2", "nova:1"])),
             ),
             (
                 "no venv",
@@ -368,11 +376,11 @@ mod tests {
             oneshot: true,
             ..good()
         };
-        let shown = Observation {
-            shown: ["nova:2", "glance:1"].map(|venv| venv.parse().unwrap()).into(),
+        let of_others = Observation {
+            shown: shown(&["nova:2", "glance:1"]),
             ..good()
         };
-        for seen in [titled, finished, shown] {
+        for seen in [titled, finished, of_others] {
             let mut window = window(Some("2"));
             assert_eq!(look(&mut window, 0, seen.clone()), Verdict::Wait(LENGTH));
             assert!(matches!(look(&mut window, 10, seen), Verdict::Healthy(_)));

@@ -17,6 +17,9 @@ use super::{Trace, of};
 /// Variables that say where somebody was, not what they use.
 const HISTORY: [&str; 4] = ["PWD", "OLDPWD", "_", "SUDO_COMMAND"];
 
+/// `/var/lib/venvd/venvs/nova/1/bin/python /var/lib/venvd/venvs/nova/1/bin/nova-api …`
+const PROGRAM_AND_SCRIPT: usize = 2;
+
 /// What is known of a process.
 #[derive(Debug, Default)]
 pub(super) struct Process {
@@ -100,6 +103,30 @@ pub(super) fn look(proc: &Path, pid: u32, places: &Places) -> Look {
     } else {
         Look::Seen(looker.process)
     }
+}
+
+/// Looks at what a process runs, and at nothing else: what it was told to work on says nothing of that.
+pub(super) fn runs(proc: &Path, pid: u32, places: &Places) -> BTreeMap<VenvPath, Trace> {
+    let directory = of(proc, pid);
+    let root = fs::read_link(directory.join("root")).ok();
+    let mut looker = Looker {
+        places,
+        view: places.view(proc, pid, root.as_deref()),
+        directory,
+        process: Process::default(),
+        blind: false,
+    };
+    let executable = fs::read_link(looker.directory.join("exe"));
+    if let Some(executable) = looker.known(executable) {
+        looker.trace(executable.as_os_str().as_bytes(), Trace::Executable);
+    }
+    looker.mappings();
+    let arguments = fs::read(looker.directory.join("cmdline"));
+    let arguments = looker.known(arguments).unwrap_or_default();
+    for word in arguments.split(|byte| *byte == 0).take(PROGRAM_AND_SCRIPT) {
+        looker.trace(word, Trace::Arguments);
+    }
+    looker.process.traces
 }
 
 impl Looker<'_> {

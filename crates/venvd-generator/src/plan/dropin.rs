@@ -136,7 +136,7 @@ fn told(unit: &Effective, member: &Member<'_>, lists: &[exec::List]) -> UnitRepo
         UnitKind::Whole(_) => UnitState::Whole,
     };
     let mut report = UnitReport::new(state);
-    report.own_stop = lists.iter().any(|(key, _)| exec::STOP.contains(key));
+    report.own_stop = lists.iter().any(|(key, _)| exec::STOP.contains(key)) || exec::finds_stop(unit, member);
     if matches!(member.unit.kind, UnitKind::Exec(_)) {
         report.warnings.extend(exec::leftovers(unit, lists));
     }

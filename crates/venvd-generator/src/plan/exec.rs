@@ -50,6 +50,22 @@ pub(crate) fn lists(unit: &Effective, member: &Member<'_>) -> Result<Vec<List>, 
     }
 }
 
+/// Returns whether systemd finds a program that stops a unit in the venv, where it looks first: `ExecSearchPath=`.
+pub(crate) fn finds_stop(unit: &Effective, member: &Member<'_>) -> bool {
+    let stops = STOP.iter().flat_map(|key| unit.commands(key));
+    let mut commands = stops.flat_map(|(_, line)| &line.commands);
+    commands.any(|command| is_bare(&command.program) && member.has(&command.program).is_ok())
+}
+
+/// Returns whether a line of a definition may run what is in the venv: by a name, or by a path that is made of it.
+pub(crate) fn is_of_venv(line: &str) -> bool {
+    let parsed = command::parse(line);
+    parsed
+        .commands
+        .iter()
+        .any(|command| is_bare(&command.program) || command.program.contains(['{', '%']))
+}
+
 /// Returns what of a unit whose `ExecStart=` the definition gives may not go with that.
 pub(crate) fn leftovers(unit: &Effective, lists: &[List]) -> Vec<String> {
     let mut said = Vec::new();

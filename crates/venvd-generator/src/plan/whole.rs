@@ -27,7 +27,8 @@ pub(super) fn plan(plan: &mut Part, members: &[Member<'_>], host: &Host<'_>) {
     };
     let mut report = UnitReport::new(UnitState::Whole);
     let service = whole.sections.get(&Section::Service);
-    report.own_stop = service.is_some_and(|keys| exec::STOP.iter().any(|key| keys.contains_key(*key)));
+    let stops = exec::STOP.iter().filter_map(|key| service?.get(*key)).flatten();
+    report.own_stop = stops.into_iter().any(|line| exec::is_of_venv(line));
     match shadow(host, &member.id) {
         Shadow::None => {}
         Shadow::Hides(warning) => report.warnings.push(warning),

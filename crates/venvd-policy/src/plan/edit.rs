@@ -9,6 +9,7 @@ use venvd_app::links::VenvPath;
 use venvd_fs::atomic;
 
 use crate::Error;
+use crate::rootwrap::conf::Conf;
 use crate::sudoers::header;
 use crate::sudoers::model::Rule;
 
@@ -53,6 +54,9 @@ pub struct Edit {
     pub link: Option<PathBuf>,
     /// Its contents afterwards; `None` when it is to go.
     pub after: Option<Vec<u8>>,
+    /// Whether what is there now is followed, and is what venvd wrote: sudo skips a file with another mode or owner, and
+    /// what somebody edited was neither looked at nor proved.
+    pub in_force: bool,
 }
 
 impl Edit {
@@ -60,13 +64,16 @@ impl Edit {
     pub(crate) fn of_sudoers(kind: Kind, path: PathBuf, text: Option<String>) -> Result<Option<Self>, Error> {
         let (before, link) = present(&path)?;
         let after = text.map(String::into_bytes);
-        let same = before == after && (after.is_none() || has_attributes(&path));
+        let is_followed = has_attributes(&path);
+        let same = before == after && (after.is_none() || is_followed);
+        let is_ours = link.is_none() && before.as_deref().is_some_and(|text| !header::is_edited(text));
         Ok((!same).then_some(Self {
             kind,
             path,
             before,
             link,
             after,
+            in_force: is_followed && is_ours,
         }))
     }
 
@@ -82,19 +89,36 @@ impl Edit {
         self.kind != Kind::Rules || rules_of(self.after.as_deref()).is_subset(&rules_of(self.before.as_deref()))
     }
 
-    /// Returns whether this is what brings a rule.
+    /// Returns the rules that are there now.
+    pub(crate) fn rules_before(&self) -> BTreeSet<String> {
+        match self.kind {
+            Kind::Rules => rules_of(self.before.as_deref()),
+            Kind::Rootwrap | Kind::SecurePath => BTreeSet::new(),
+        }
+    }
+
+    /// Returns whether this is what brings a rule that is not in force now.
     pub(crate) fn adds(&self, rule: &Rule) -> bool {
-        self.kind == Kind::Rules && !rules_of(self.before.as_deref()).contains(&rule.to_string())
+        let has = || rules_of(self.before.as_deref()).contains(&rule.to_string());
+        self.kind == Kind::Rules && !(self.in_force && has())
     }
 
     /// Returns whether this makes root run what is in a venv, and nothing in this file does so now.
     pub(crate) fn brings(&self, venv: &VenvPath) -> bool {
-        let bin = venv.bin();
+        let bin = venv.bin().to_string_lossy().into_owned();
         let names = |text: &Option<Vec<u8>>| {
             let text = String::from_utf8_lossy(text.as_deref().unwrap_or_default());
-            text.contains(&*bin.to_string_lossy())
+            match self.kind {
+                Kind::Rules | Kind::SecurePath => text.contains(&bin),
+                // What else that file says, also in comments, is anybody's.
+                Kind::Rootwrap => {
+                    let conf = Conf::parse(&text).ok();
+                    let entries = conf.as_ref().and_then(Conf::exec_dirs).unwrap_or_default();
+                    entries.contains(&bin.as_str())
+                }
+            }
         };
-        names(&self.after) && (!names(&self.before) || self.is_over_edited())
+        names(&self.after) && !(self.in_force && names(&self.before))
     }
 
     /// Returns where an edited file is kept. Its name has a dot, so that sudo skips it, see sudoers(5).

@@ -93,6 +93,7 @@ impl Planner<'_> {
             before: Some(text.clone().into_bytes()),
             link: None,
             after: Some(after.into_bytes()),
+            in_force: true,
         });
         Ok(Some(ConfEdit { path: real, edit }))
     }

@@ -37,14 +37,17 @@ pub(crate) fn objection(sudo: &Sudo, claim: &Claim<'_>) -> Result<Option<String>
     if sudo.family == Family::Rust && sudo.version < RUST_ANSWERS {
         return Ok(None);
     }
-    // Units wait for the answers, and most of the time sudo waits for others.
+    // Units wait for the answers, and most of the time sudo waits for others. Where no thread is to be had, one comes after
+    // the other.
+    let list = || run(&sudo.sudo, &["-n", "-ll", "-U", claim.user.as_str()]);
     let (refused, listed) = thread::scope(|scope| {
-        let listed = scope.spawn(|| run(&sudo.sudo, &["-n", "-ll", "-U", claim.user.as_str()]));
+        let other = thread::Builder::new().spawn_scoped(scope, list);
         let refused = refusal(sudo, claim);
-        (
-            refused,
-            listed.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-        )
+        let listed = match other {
+            Ok(other) => other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            Err(_) => list(),
+        };
+        (refused, listed)
     });
     if let Some(refused) = refused? {
         return Ok(Some(refused));

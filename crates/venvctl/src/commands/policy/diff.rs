@@ -122,6 +122,7 @@ mod tests {
             before: bytes(before),
             link: None,
             after: bytes(after),
+            in_force: true,
         }
     }
 

@@ -317,6 +317,11 @@ impl World {
         // Nothing that could run is left down.
         let down = self.units.contains(&Unit::Down) && !self.booted;
         assert!(!down || !starts, "left down");
+        // Nor what the other one could run, as far as is known: that is tried once more.
+        let by_hook = matches!(state.failed_at, Some(RunHook(..)));
+        let can = setting.new == Health::Good && state.condemns().is_none() && !by_hook;
+        let gives_up = self.one_way || case.rollback != Rollback::Automatic || case.kind != Kind::Activate;
+        assert!(!down || !can || gives_up || state.is_stranded(case), "stranded");
         // Nobody has more rights than he needs.
         let expected = self.admits(setting, Admit::Leaving);
         assert!(
@@ -477,7 +482,7 @@ fn settings(kind: Kind) -> Vec<Setting> {
                     // Nobody asks, or nothing would come of it.
                     let unasked = new == Health::Unwell && !commands.health;
                     let idle = kind == Kind::Disable && commands != Commands::default();
-                    if unasked || idle || new == Health::Good && old != Health::Good {
+                    if unasked || idle {
                         continue;
                     }
                     let case = Case {
@@ -494,8 +499,7 @@ fn settings(kind: Kind) -> Vec<Setting> {
                         own_stop,
                     };
                     settings.push(setting(false));
-                    // What `disable` leaves behind has no target to stop before systemd knows of it again.
-                    if kind != Kind::Disable && old_rights == OldRights::UntilGone && commands == some {
+                    if old_rights == OldRights::UntilGone && (commands == some || kind == Kind::Disable) {
                         settings.push(setting(true));
                     }
                 }
