@@ -1,7 +1,8 @@
 //! Notices flips: inotify on the directory of active links.
 //!
 //! On the directory, not on the links: `mv -T`, `ln -sfn` and Ansible all replace the link, and a watch on it would be
-//! on the old inode. An event only means "look again"; so it doesn't matter which events come, how often, or whether
+//! on the old inode. So it would be when the directory goes away together with the one it is in, of which it hears
+//! nothing itself; that one is watched for this alone. An event only means "look again"; so it doesn't matter which events come, how often, or whether
 //! some were lost (inotify(7), "Limitations and caveats").
 
 use std::io;
@@ -17,6 +18,8 @@ use venvd_fs::{IoContext, atomic};
 /// How long to wait before the directory is watched anew when that failed.
 const RETRY: Duration = Duration::from_secs(1);
 
+const MODE: u32 = 0o755;
+
 /// A watch on a directory. It blocks, so it has a thread of its own.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -30,6 +33,7 @@ impl Watch {
     /// # Errors
     /// When it can't be made or watched.
     pub(crate) fn new(directory: &Path) -> Result<Self, venvd_fs::Error> {
+        atomic::create_directories(directory, MODE)?;
         Ok(Self {
             inotify: arm(directory)?,
             directory: directory.to_owned(),
@@ -85,13 +89,18 @@ impl Watch {
 
     /// The directory was moved, removed or unmounted, or events were lost: begins anew, however long it takes.
     fn arm_again(&mut self) {
+        let mut is_said = false;
         loop {
             match arm(&self.directory) {
                 Ok(inotify) => {
                     self.inotify = inotify;
                     return;
                 }
-                Err(error) => tracing::error!("flips are not noticed now: {}", venvd_fs::report(&error)),
+                Err(error) if !is_said => {
+                    tracing::error!("flips are not noticed now: {}", venvd_fs::report(&error));
+                    is_said = true;
+                }
+                Err(_) => {}
             }
             std::thread::sleep(RETRY);
         }
@@ -129,15 +138,18 @@ fn look(inotify: &Inotify) -> io::Result<Seen> {
     }
 }
 
+/// Makes the directory where missing, but not the one it is in: if that was moved away, whoever did it wants to put
+/// something in its place, and `mv` would put it below what is there.
 fn arm(directory: &Path) -> Result<Inotify, venvd_fs::Error> {
-    atomic::create_directories(directory, 0o755)?;
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC).at("watch", directory)?;
-    let what = AddWatchFlags::IN_MOVED_TO
-        | AddWatchFlags::IN_CREATE
-        | AddWatchFlags::IN_MOVE_SELF
-        | AddWatchFlags::IN_DELETE_SELF
-        | AddWatchFlags::IN_ONLYDIR;
-    inotify.add_watch(directory, what).at("watch", directory)?;
+    let itself = AddWatchFlags::IN_MOVE_SELF | AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_ONLYDIR;
+    // From the top, so that what is moved between the two is told.
+    if let Some(above) = directory.parent() {
+        inotify.add_watch(above, itself).at("watch", above)?;
+    }
+    atomic::create_directories(directory, MODE)?;
+    let flips = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
+    inotify.add_watch(directory, itself | flips).at("watch", directory)?;
     Ok(inotify)
 }
 
@@ -258,5 +270,48 @@ mod tests {
         flip(&links, "v2");
         settle(&changes);
         assert_eq!(fs::read_link(links.join("nova")).unwrap(), Path::new("v2"));
+    }
+
+    #[test]
+    fn what_goes_away_with_the_directory_above_is_watched_where_it_belongs() {
+        let directory = tempfile::tempdir().unwrap();
+        let [above, away, other] = ["venvd", "away", "other"].map(|name| directory.path().join(name));
+        let links = above.join("active");
+        let changes = watch(&links);
+        fs::create_dir_all(other.join("active")).unwrap();
+        fs::rename(&above, &away).unwrap();
+        assert!(changes.recv_timeout(QUIET).is_err());
+        assert!(!above.exists(), "what comes back must not find its place taken");
+        fs::rename(&other, &above).unwrap();
+        settle(&changes);
+        flip(&links, "v1");
+        settle(&changes);
+        fs::rename(&above, &other).unwrap();
+        fs::rename(&away, &above).unwrap();
+        settle(&changes);
+        flip(&links, "v2");
+        settle(&changes);
+    }
+
+    #[test]
+    fn whoever_missed_events_looks() {
+        let directory = tempfile::tempdir().unwrap();
+        let links = directory.path().join("active");
+        let mut watch = Watch::new(&links).unwrap();
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let [one, other] = [".one", ".other"].map(|name| links.join(name));
+        symlink("v1", &one).unwrap();
+        // None of these is worth a look.
+        for number in 0..most.trim().parse().unwrap() {
+            let [from, to] = if number % 2 == 0 {
+                [&one, &other]
+            } else {
+                [&other, &one]
+            };
+            fs::rename(from, to).unwrap();
+        }
+        assert!(watch.calm_down(QUIET, SOON).unwrap());
+        flip(&links, "v2");
+        assert!(watch.calm_down(QUIET, SOON).unwrap());
     }
 }

@@ -1,5 +1,6 @@
 //! Activations: in which order, what each failure leads to, and what is left of one that was cut off.
 
+mod asleep;
 mod bad;
 mod buses;
 mod cut;
