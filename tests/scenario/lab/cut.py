@@ -1,4 +1,5 @@
-"""Flips the link to a tag, and stops venvd in one state of the activation that follows: `cut.py TAG PHASE how`.
+"""Asks for a tag, and stops venvd in one state of the activation that follows: `cut.py TAG PHASE how by`, by a `flip` of
+the link or by `venvctl activate --revoke`.
 
 The phase is what the activation's file says, as JSON. `kill` kills venvd there; `stop` leaves it stopped, for what is
 done next from outside; `disturb` lets systemd read its units anew and the first unit crash, then lets venvd go on;
@@ -14,7 +15,7 @@ import sys
 import time
 
 TRANSACTIONS = "/var/lib/venvd/transactions"
-tag, phase, how = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3]
+tag, phase, how, by = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], sys.argv[4]
 
 
 def numbers():
@@ -56,11 +57,15 @@ def disturb():
 pid = main_pid("venvd.service")
 number = max(numbers(), default=0) + 1
 path = f"{TRANSACTIONS}/{number}.json"
+if by == "revoke":
+    # Its answer is nobody's business here.
+    subprocess.Popen(["venvctl", "activate", "--revoke", f"lab:{tag}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 # Whoever waits for a state that lasts a millisecond must not wait for a processor.
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-link = "/etc/venvd/active/.lab"
-os.symlink(f"/var/lib/venvd/venvs/lab/{tag}", link)
-os.rename(link, "/etc/venvd/active/lab")
+if by == "flip":
+    link = "/etc/venvd/active/.lab"
+    os.symlink(f"/var/lib/venvd/venvs/lab/{tag}", link)
+    os.rename(link, "/etc/venvd/active/lab")
 deadline = time.monotonic() + 30
 found = None
 while found != phase and not is_over(found) and time.monotonic() < deadline:

@@ -108,6 +108,7 @@ fn a_request_beside_an_open_activation(lab: &Lab) {
             phase,
             definition,
             venv,
+            revokes: false,
         };
         let first = catch(lab, &aim, "kill");
         lab.machine.wait_until(SOON, "venvd is dead", |machine| {

@@ -25,7 +25,9 @@ fn outcomes(aim: &Aim) -> &'static [&'static str] {
 fn is_before_the_commit(aim: &Aim) -> bool {
     let committing = r#"{"forward":{"set-committed":"new"}}"#;
     let before = aims().into_iter().take_while(|aim| aim.phase != committing);
-    before.map(|aim| aim.phase).any(|phase| phase == aim.phase) || aim.phase.contains("-stop")
+    before.map(|aim| aim.phase).any(|phase| phase == aim.phase)
+        || aim.phase.contains("-stop")
+        || aim.phase.contains(r#""write-policies":"new""#)
 }
 
 fn disturbed(lab: &Lab, aim: &Aim) -> Option<String> {

@@ -1,8 +1,8 @@
 //! Every state that an activation can be caught in, and how.
 //!
 //! What is caught is what the activation's file says when venvd stands still. A state may last less than a millisecond, so
-//! it is aimed at again when it has passed. Not here are those that no activation has (the switch of `enable` and `disable`),
-//! and the one before the file is there: then nothing was begun.
+//! it is aimed at again when it has passed. Not here are those that no activation has (the switch of `enable` and `disable`,
+//! the rights of none), and the one before the file is there: then nothing was begun.
 
 use serde_json::Value;
 use venvd_tests::Machine;
@@ -36,6 +36,12 @@ const WITH_COMMANDS: [&str; 6] = [
     r#"{"forward":"check-health"}"#,
 ];
 
+/// Those that are there only with `--revoke`, or where nothing was in force before.
+const REVOKING: [&str; 2] = [
+    r#"{"forward":{"write-policies":"new"}}"#,
+    r#"{"forward":{"write-policies":"in-force"}}"#,
+];
+
 /// Those of the way back from a venv whose units don't start.
 const BACK: [&str; 9] = [
     r#"{"back":"stop-units"}"#,
@@ -67,6 +73,8 @@ pub(crate) struct Aim {
     pub(crate) definition: &'static str,
     /// The venv that is asked for; nothing: the good one that is not in force.
     pub(crate) venv: Option<&'static str>,
+    /// Whether it is asked for by `venvctl activate --revoke`; else by a flip.
+    pub(crate) revokes: bool,
 }
 
 pub(crate) fn aims() -> Vec<Aim> {
@@ -75,11 +83,14 @@ pub(crate) fn aims() -> Vec<Aim> {
             phase,
             definition,
             venv,
+            revokes: false,
         })
     };
+    let revoking = aims(&REVOKING, "", None).map(|aim| Aim { revokes: true, ..aim });
     aims(&PLAIN, "", None)
         .chain(aims(&WITH_COMMANDS, COMMANDS, None))
         .chain(aims(&BACK, "", Some("exits")))
+        .chain(revoking)
         .collect()
 }
 
@@ -120,7 +131,10 @@ pub(crate) fn catch(lab: &Lab, aim: &Aim, how: &str) -> Caught {
         let (old, other) = good(&lab.state());
         let new = aim.venv.unwrap_or(other).to_owned();
         lab.forget_log();
-        let said = lab.machine.run(&["python3", "/srv/lab/cut.py", &new, aim.phase, how]);
+        let by = if aim.revokes { "revoke" } else { "flip" };
+        let said = lab
+            .machine
+            .run(&["python3", "/srv/lab/cut.py", &new, aim.phase, how, by]);
         let words: Option<Vec<u64>> = said.stdout.split_whitespace().map(|word| word.parse().ok()).collect();
         match (said.status, words.as_deref()) {
             (0, Some(&[number, at])) => {
