@@ -94,6 +94,9 @@ impl Watch {
             match arm(&self.directory) {
                 Ok(inotify) => {
                     self.inotify = inotify;
+                    if is_said {
+                        tracing::info!("flips are noticed again");
+                    }
                     return;
                 }
                 Err(error) if !is_said => {

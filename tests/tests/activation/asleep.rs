@@ -190,6 +190,10 @@ fn its_directory_is_unmounted(lab: &Lab) {
     let [inside, after] = [other(&[&below]), other(&[&below, other(&[&below])])];
     lab.machine
         .ok("mount -t tmpfs tmpfs /etc/venvd/active && systemctl restart venvd.service");
+    // Ready is said before the first look.
+    lab.machine.wait_until(SOON, "venvd has looked", |machine| {
+        machine.unit_property("venvd.service", "StatusText") == "waiting for flips and requests"
+    });
     lab.flip(inside);
     assert_followed(lab, inside, "link");
     lab.machine.ok("umount /etc/venvd/active");
