@@ -29,9 +29,13 @@ pub const OTHERS: [&str; 4] = ["glance-32.0.0", "keystone-29.1.0", "manila-22.0.
 /// oslo.rootwrap in two versions: a handful of distributions, for tests that need a real venv but not a big one.
 pub const ROOTWRAP: [&str; 2] = ["rootwrap-a", "rootwrap-b"];
 
+/// oslo.privsep with oslo.rootwrap, for tests of privsep's daemons that need no service around them.
+pub const PRIVSEP: &str = "privsep";
+
 /// The names of all locks.
 pub fn all() -> impl Iterator<Item = &'static str> {
-    [PLACEMENT, CINDER, NOVA, ROOTWRAP].into_iter().flatten().chain(OTHERS)
+    let pairs = [PLACEMENT, CINDER, NOVA, ROOTWRAP].into_iter().flatten();
+    pairs.chain(OTHERS).chain([PRIVSEP])
 }
 
 /// The file of a lock, in this source tree.

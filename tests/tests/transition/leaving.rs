@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use venvd_tests::demo::{Demo, ROOTWRAP, UNIT};
-use venvd_tests::{Machine, Os};
+use venvd_tests::{Machine, Os, locks};
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// The tags whose programs sudo admits, in the order of the rules.
+/// The tags whose programs sudo admits, in the order in which `secure_path` has them. That of the rules means nothing: they
+/// name full paths.
 fn admitted(machine: &Machine) -> Vec<String> {
     let rules = machine.read("/etc/sudoers.d/venvd-demo");
     let rules = rules.lines().filter(|line| line.ends_with(" *")).collect::<Vec<_>>();
@@ -16,7 +17,10 @@ fn admitted(machine: &Machine) -> Vec<String> {
         let (_, rest) = line.split_once("NOPASSWD: NOSETENV: /var/lib/venvd/venvs/demo/")?;
         Some(rest.split_once('/')?.0.to_owned())
     };
-    rules.into_iter().filter_map(tag).collect()
+    let mut tags: Vec<String> = rules.into_iter().filter_map(tag).collect();
+    let path = machine.read("/etc/sudoers.d/venvd_path-demo");
+    tags.sort_by_key(|tag| path.find(&format!("/demo/{tag}/bin")).unwrap_or(usize::MAX));
+    tags
 }
 
 /// The exit status of a call that names the program of a venv.
@@ -55,9 +59,13 @@ fn run_script(machine: &Machine, script: &str) {
     let text =
         format!("[Service]\nKillMode=process\nExecStart=\nExecStart=/usr/bin/python3 /srv/transition/{script}\n");
     machine.write("/etc/systemd/system/demo.service.d/10-script.conf", text, 0o644);
-    machine.ok(&format!(
-        "systemctl daemon-reload && systemctl kill -s KILL {UNIT}; systemctl restart {UNIT}"
-    ));
+    // systemd's signal for the unit may come when it is told to start already, and end what starts.
+    machine.ok(&format!("systemctl daemon-reload && systemctl kill -s KILL {UNIT}"));
+    machine.wait_until(SOON, "all processes of the unit have ended", |machine| {
+        let all = machine.run(&["cat", &format!("/sys/fs/cgroup/system.slice/{UNIT}/cgroup.procs")]);
+        all.stdout.trim().is_empty()
+    });
+    machine.ok(&format!("systemctl restart {UNIT}"));
 }
 
 /// Somebody who is the service user and keeps a file of the venv open is no process of a unit.
@@ -136,6 +144,69 @@ fn daemons_of_root_end_with_the_rights(machine: &Machine) {
     machine.wait_until(SOON, "the daemon ends", |_| daemons("a") == "0");
 }
 
+/// privsep's daemons, which serve as long as their client lives, end with the client, and with the rights while it lives.
+fn daemons_of_privsep_end_with_the_rights(machine: &Machine) {
+    machine.ok("cp /srv/transition/demo_privileged.py /usr/lib/python3/dist-packages/");
+    machine.write(
+        "/etc/venvd/apps/demo.toml.d/60-privsep.toml",
+        "[build]\nhost-modules = [\"demo_privileged\"]\n",
+        0o644,
+    );
+    machine.ok(&format!(
+        "venvctl build demo:p --lock /srv/locks/{}.txt",
+        locks::PRIVSEP
+    ));
+    activate(machine, "demo:p");
+    rights_end(machine, &["p"]);
+    let daemons = || {
+        let program = "demo/p/bin/privsep-helper";
+        machine
+            .run(&["pgrep", "-u", "root", "-f", program])
+            .stdout
+            .trim()
+            .to_owned()
+    };
+    let is_served = || {
+        machine.wait_until(SOON, "the daemon serves", |machine| {
+            machine
+                .run(&["cat", "/tmp/served"])
+                .stdout
+                .starts_with("0 /var/lib/venvd/venvs/demo/p")
+        });
+        machine.ok("rm /tmp/served");
+    };
+
+    run_script(machine, "privsep.py");
+    is_served();
+    let daemon = daemons();
+    let client = left_behind(machine);
+    activate(machine, "demo:a");
+    assert_eq!(admitted(machine), ["a", "p"], "its client keeps them");
+    is_served();
+    assert_eq!(daemons(), daemon, "and it goes on serving");
+    machine.ok(&format!("kill {client}"));
+    rights_end(machine, &["a"]);
+    machine.wait_until(SOON, "the daemon ends", |_| daemons().is_empty());
+
+    machine.ok("rm -f /tmp/served");
+    activate(machine, "demo:p");
+    is_served();
+    machine.write("/etc/venvd/venvd.toml", "policy-grace = \"5s\"\n", 0o644);
+    let client = left_behind(machine);
+    activate(machine, "demo:a");
+    is_served();
+    rights_end(machine, &["a"]);
+    // Not only that its daemon is gone: a client starts another one with its next call.
+    machine.wait_until(SOON, "the client is refused", |machine| {
+        let served = machine.run(&["cat", "/tmp/served"]).stdout;
+        served.starts_with("refused: FailedToDropPrivileges")
+    });
+    assert_eq!(daemons(), "", "no daemon serves on, and none was started anew");
+    machine.ok(&format!("kill {client}"));
+    machine.write("/etc/venvd/venvd.toml", "", 0o644);
+    activate(machine, "demo:b");
+}
+
 /// Units that run on until somebody restarts them stay in front, and keep their rights for as long.
 fn at_the_next_restart(machine: &Machine) {
     run_script(machine, "stays.py");
@@ -177,6 +248,7 @@ fn last_as_long_as_its_processes(os: Os) -> Result<()> {
     at_most_for_policy_grace(machine);
     revoked_at_once(machine);
     daemons_of_root_end_with_the_rights(machine);
+    daemons_of_privsep_end_with_the_rights(machine);
     at_the_next_restart(machine);
     off_is_off(machine);
     Ok(())
