@@ -217,12 +217,16 @@ fn apps_come_and_go(machine: &Machine) {
     assert!(!listed());
 }
 
-const ASKS: [&str; 9] = [
+/// It begins nothing, but tells what not everybody may know.
+const PLAN: &str = "/org/venvd1 org.venvd1.Manager Plan sa(ss)a{sv} activate 1 demo a 0";
+
+const ASKS: [&str; 10] = [
     "/org/venvd1 org.venvd1.Manager Activate ssa{sv} demo a 0",
     "/org/venvd1 org.venvd1.Manager ActivateMany a(ss)a{sv} 1 demo a 0",
     "/org/venvd1 org.venvd1.Manager Rollback s demo",
     "/org/venvd1 org.venvd1.Manager Enable s demo",
     "/org/venvd1 org.venvd1.Manager Disable s demo",
+    PLAN,
     "/org/venvd1/app/demo org.venvd1.App Activate sa{sv} a 0",
     "/org/venvd1/app/demo org.venvd1.App Rollback",
     "/org/venvd1/app/demo org.venvd1.App Enable",
@@ -236,21 +240,17 @@ fn jobs(machine: &Machine) -> usize {
 }
 
 fn who_may_ask(machine: &Machine) {
-    let call = |line: &str| {
-        busctl(
-            machine,
-            "alice",
-            &format!("call org.venvd1 '{}'", line.replace(' ', "' '")),
-        )
-    };
-    let denied = |line: &str| {
-        let output = call(line);
+    let line_of = |line: &str| format!("call org.venvd1 '{}'", line.replace(' ', "' '"));
+    let call = |line: &str| busctl(machine, "alice", &line_of(line));
+    // busctl shows an error by its message alone; what it is called is in what it logs.
+    let fails_as = |option: &str, line: &str, name: &str| {
+        let line = format!("SYSTEMD_LOG_LEVEL=debug busctl {option} {}", line_of(line));
+        let output = machine.user_run("alice", &["sh", "-c", &line]);
         assert!(!output.success(), "{line}: {output}");
-        assert!(
-            output.stderr.contains("Access denied") || output.stderr.contains("a password is needed"),
-            "{line}: {output}"
-        );
+        let named = format!("error-name=org.freedesktop.DBus.Error.{name} ");
+        assert!(output.stderr.contains(&named), "{line}: {output}");
     };
+    let denied = |line: &str| fails_as("", line, "AccessDenied");
     for allowed in [
         "/org/venvd1 org.venvd1.Manager ListApps",
         "/org/venvd1 org.venvd1.Manager ListJobs",
@@ -267,6 +267,8 @@ fn who_may_ask(machine: &Machine) {
     let links = machine.ok("readlink /etc/venvd/active/demo /etc/venvd/committed/demo /etc/venvd/previous/demo");
     for line in ASKS {
         denied(line);
+        let not_asked_back = "--allow-interactive-authorization=no";
+        fails_as(not_asked_back, line, "InteractiveAuthorizationRequired");
     }
     denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
     denied("/org/venvd1/app/demo org.freedesktop.DBus.Properties Set ssv org.venvd1.App Enabled b false");
@@ -290,6 +292,7 @@ fn who_may_ask(machine: &Machine) {
     for line in ASKS.iter().filter(|line| line.contains("able")) {
         denied(line);
     }
+    denied(PLAN);
     denied("/org/venvd1 org.venvd1.Manager Activate ssa{sv} other a 0");
     denied("/org/venvd1 org.venvd1.Manager GetJob u 1");
     let job = begun(&call("/org/venvd1 org.venvd1.Manager Activate ssa{sv} demo a 0"));
@@ -399,7 +402,11 @@ fn what_the_manual_says_works(machine: &Machine) {
         let expected = if line.starts_with("monitor") { 124 } else { 0 };
         assert_eq!(output.status, expected, "busctl {line}: {output}");
     }
-    assert!(lines > 8, "the examples are not found any more");
+    assert!(lines > 10, "the examples are not found any more");
+    let introspected = machine.ok("busctl introspect --xml-interface org.venvd1 /org/venvd1");
+    let said = "Returns what would be done, as JSON; nothing is changed.";
+    let (_, comments) = introspected.split_once("<!--").unwrap_or_default();
+    assert!(comments.contains(said), "{introspected}");
 }
 
 fn all(os: Os) -> Result<()> {
