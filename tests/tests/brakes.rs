@@ -26,7 +26,8 @@ const UNITS: [(&str, &str, &str); 5] = [
     ("demo-kept.service", "[Service]\nType=exec\n", "start"),
     (
         "outside.service",
-        "[Unit]\nAfter=demo-late.service\nRequires=demo.service\n[Service]\nType=exec\n",
+        // It is restarted more often than a service should be, and is not venvd's to be forgiven that.
+        "[Unit]\nStartLimitIntervalSec=0\nAfter=demo-late.service\nRequires=demo.service\n[Service]\nType=exec\n",
         "start",
     ),
 ];
@@ -204,23 +205,42 @@ fn a_dry_run_says_what_would_be_refused(brakes: &Brakes) {
     brakes.0.assert_on("b");
 }
 
-/// Waits until a flip to `a` is refused, and the link is back.
-fn assert_flip_is_refused(brakes: &Brakes, since: &str) {
+const FLIP: &str = "ln -sfn /var/lib/venvd/venvs/demo/a /etc/venvd/active/demo";
+
+/// Flips to `a`, and waits until that is refused, with this code and in these words, and the link is back.
+fn assert_flip_is_refused(brakes: &Brakes, (code, words): (&str, &str)) {
     let machine = brakes.machine();
-    machine.ok("ln -sfn /var/lib/venvd/venvs/demo/a /etc/venvd/active/demo");
+    let (since, runs) = (machine.ok("date '+%F %T'"), brakes.runs());
+    machine.ok(FLIP);
+    let code = format!("VENVD_CODE={code}");
     machine.wait_until(SOON, "the flip is refused", |machine| {
-        let said = machine.journalctl(&["-u", "venvd", "-o", "cat", "--since", since]);
-        said.contains("demo:a is revoked") && machine.ok("readlink /etc/venvd/active/demo").ends_with("/b")
+        let said = machine.journalctl(&["-u", "venvd", "-o", "cat", "--since", &since, "VENVD_CAUSE=link", &code]);
+        said.contains(words) && machine.ok("readlink /etc/venvd/active/demo").ends_with("/b")
     });
+    assert_eq!(brakes.runs(), runs, "no unit was touched");
     brakes.0.assert_on("b");
+}
+
+fn a_frozen_app_is_flipped_back(brakes: &Brakes) {
+    let machine = brakes.machine();
+    machine.ok("venvctl freeze demo --reason 'the auditors are here'");
+    assert_flip_is_refused(brakes, ("frozen", "the auditors are here"));
+    machine.ok("venvctl thaw demo");
+    machine.ok(FLIP);
+    machine.wait_until(SOON, "the same flip is an activation", |machine| {
+        let state = machine.ok("busctl get-property org.venvd1 /org/venvd1/app/demo org.venvd1.App Committed State");
+        state == "s \"a\"\ns \"idle\""
+    });
+    brakes.0.assert_on("a");
+    let (status, report) = brakes.venvctl("activate demo:b");
+    assert_eq!(status, 0, "{report:#}");
 }
 
 fn a_revoked_venv_never_comes_back(brakes: &mut Brakes) -> Result<()> {
     let machine = brakes.machine();
     brakes.assert_refused("revoke demo:b 'CVE-2'", "in-force");
     machine.ok("venvctl revoke demo:a 'CVE-1'");
-    let since = machine.ok("date '+%F %T'");
-    assert_flip_is_refused(brakes, &since);
+    assert_flip_is_refused(brakes, ("revoked", "demo:a is revoked"));
     for line in ["activate demo:a", "activate --force demo:a", "rollback demo"] {
         brakes.assert_refused(line, "revoked");
     }
@@ -347,6 +367,7 @@ fn brakes(os: Os) -> Result<()> {
     let mut brakes = Brakes::new(os)?;
     a_dry_run_tells_what_then_happens(&brakes);
     a_dry_run_says_what_would_be_refused(&brakes);
+    a_frozen_app_is_flipped_back(&brakes);
     what_a_unit_leaves_behind_is_named(&brakes);
     a_revoked_venv_never_comes_back(&mut brakes)?;
     what_is_in_force_is_revoked_by_force(&brakes);
