@@ -19,7 +19,7 @@ const OURS: [&str; 4] = [
     "venvd.path",
 ];
 
-/// The `MESSAGE_ID`s of docs/activation.md.
+/// The `MESSAGE_ID`s of docs/daemon.md.
 const DONE: &str = "MESSAGE_ID=1a3a6c88024d467493a538c3eadbd659";
 const ROLLED_BACK: &str = "MESSAGE_ID=60c19f90952e4b239c95a9ed1b2d213f";
 const OF_A_UNIT: &str = "MESSAGE_ID=92f9e14c2a07427ab7c93bb71fb2b0c1";

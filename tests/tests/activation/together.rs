@@ -67,6 +67,21 @@ fn both_or_none(os: Os) -> Result<()> {
     );
     assert_eq!(order(&log, "start"), ["lab-1", "lab-2", "twin-1"]);
 
+    // The history of all apps has the job once for each.
+    let history = lab.machine.ok("venvctl log --json");
+    let history: Value = serde_json::from_str(&history).unwrap_or_else(|error| panic!("no JSON ({error}): {history}"));
+    let ends = history["jobs"].as_array().into_iter().flatten();
+    let ends = ends.filter(|end| end["job"] == report["id"]);
+    let mut ends: Vec<_> = ends
+        .map(|end| ["app", "from", "to", "result"].map(|key| &end[key]))
+        .collect();
+    ends.sort_by_key(|end| end[0].as_str());
+    assert_eq!(
+        ends,
+        [["lab", "a", "b", "done"], ["twin", "a", "b", "done"]],
+        "{history:#}"
+    );
+
     // One of them does not run, so neither changes, and only that one is remembered as bad.
     let (status, report) = lab.venvctl(&["activate", "twin:a", "lab:unhealthy"]);
     assert_eq!((status, &report["result"]), (3, &"rolled-back".into()), "{report:#}");
