@@ -77,8 +77,11 @@ expose = ["nova-status", "nova-manage", "nova-status"]
 /// Operators rely on these without having written them: docs/definition.md.
 #[test]
 fn without_health_an_app_has_the_usual_one() {
-    for text in ["", "[health]\n", "health.commands = []\n"] {
-        let health = Host::new(&[("/etc/venvd/apps/nova.toml", text)]).app("nova").unwrap().health;
+    for text in ["enabled = false\n", "[health]\n", "health.commands = []\n"] {
+        let health = Host::new(&[("/etc/venvd/apps/nova.toml", text)])
+            .app("nova")
+            .unwrap()
+            .health;
         assert_eq!(
             (health.settle.as_secs(), health.timeout.as_secs(), health.rollback),
             (10, 120, true),
