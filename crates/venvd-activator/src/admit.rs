@@ -85,12 +85,13 @@ impl Host {
         let leaving = self.leave(app, (part, restart), &in_force)?;
         // All that may have rights now, so that somebody ends them should the next step fail; then what keeps them.
         leaving::write(layout, &app.name, &leaving)?;
-        let stay: Vec<Leaving> = look(layout, leaving, leaving::now())
+        let stay: Vec<Leaving> = look(layout, leaving.clone(), leaving::now())
             .into_iter()
             .map(|(stays, _)| stays)
             .collect();
         venvd_policy::write(layout, app, &leaving::in_order(&in_force, &stay), Edited::SetAside)?;
         leaving::write(layout, &app.name, &stay)?;
+        end_daemons(layout, (&leaving, &stay));
         Ok(())
     }
 
@@ -141,8 +142,18 @@ fn behind<'a>(front: impl Iterator<Item = &'a VenvPath>, leaving: Vec<Leaving>) 
     venvs
 }
 
-/// Returns those of the venvs whose time is not over and that processes of the app's units still run, with these. Daemons
-/// of root's that are left of the others end.
+/// Ends the daemons of root's that are left of venvs that stay no more. Behind the write that took their rights: whoever is
+/// served by one could start it anew until then.
+pub(crate) fn end_daemons(layout: &Layout, (before, stay): (&[Leaving], &[Leaving])) {
+    let gone = before.iter().filter(|leaving| !stay.contains(leaving));
+    let gone: Vec<VenvPath> = gone.map(|leaving| leaving.venv.clone()).collect();
+    if let Err(error) = leftovers::end_daemons(layout, &gone) {
+        tracing::warn!("daemons of root's may be left: {}", report(&error));
+    }
+}
+
+/// Returns those of the venvs whose time is not over and that processes of the app's units still run, with these; daemons of
+/// root's don't count, whom they served is gone or has no rights any more.
 ///
 /// Where processes can't be looked at, their time alone decides.
 pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<Running> {
@@ -163,18 +174,11 @@ pub(crate) fn look(layout: &Layout, venvs: Vec<Leaving>, now: Duration) -> Vec<R
     };
     let mut stay = Vec::new();
     for leaving in venvs {
-        let members = usage.members_of(&leaving.venv).cloned();
-        let (daemons, others): (Vec<Use>, Vec<Use>) = members.partition(|one| leftovers::is_daemon(one.pid));
+        let members = usage.members_of(&leaving.venv);
+        let others: Vec<Use> = members.filter(|one| !leftovers::is_daemon(one.pid)).cloned().collect();
         let may_stay = now < leaving.until && !is_revoked(layout, leaving.venv.name());
         if may_stay && !others.is_empty() {
             stay.push((leaving, others));
-        } else {
-            // Whom they served is gone, or has no rights any more.
-            for daemon in &daemons {
-                if let Err(error) = leftovers::end(daemon.pid) {
-                    tracing::warn!("a daemon of root's is left: {}", report(&error));
-                }
-            }
         }
     }
     stay

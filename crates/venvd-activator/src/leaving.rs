@@ -15,7 +15,7 @@ use venvd_fs::report;
 use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
-use crate::admit::{Running, look};
+use crate::admit::{Running, end_daemons, look};
 use crate::host::Host;
 use crate::log;
 use crate::machine::Failure;
@@ -137,6 +137,7 @@ fn one(host: &Host, name: &AppName) -> Result<Option<Vec<Running>>, Failure> {
             result => drop(result?),
         }
         leaving::write(layout, name, &stay)?;
+        end_daemons(layout, (&before, &stay));
         for gone in before.iter().filter(|leaving| !stay.contains(leaving)) {
             let why = if gone.until <= now {
                 "their time (policy-grace) is over"

@@ -73,6 +73,11 @@ impl Transaction {
         self.parts.iter().flat_map(|part| &part.captured)
     }
 
+    /// Returns all units that are restarted or started: the captured ones, and those outside that go down with them.
+    pub(crate) fn touched(&self) -> impl Iterator<Item = &UnitName> {
+        self.captured().map(|captured| &captured.unit).chain(&self.outside)
+    }
+
     /// Returns those of the apps whose units change.
     pub(crate) fn changing(&self) -> impl Iterator<Item = &Part> {
         self.parts.iter().filter(|part| part.changes_units(self.case.kind))

@@ -60,7 +60,7 @@ fn names_daemon(line: &[u8]) -> bool {
 ///
 /// # Errors
 /// When it is there, and can't be ended.
-pub fn end(process: u32) -> Result<(), Error> {
+fn end(process: u32) -> Result<(), Error> {
     let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
     // One that is gone needs no end.
     let Some(pidfd) = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()) else {

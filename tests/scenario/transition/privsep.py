@@ -24,7 +24,7 @@ def work():
         with open("/tmp/served.new", "w") as file:
             file.write(served)
         os.rename("/tmp/served.new", "/tmp/served")
-        time.sleep(0.1)
+        time.sleep(0.01)
 
 
 if os.fork() == 0:

@@ -101,10 +101,10 @@ impl Systemd {
     }
 
     /// Forgets earlier failures, so that the start limit doesn't count them: our restarts are not a crash loop.
-    async fn forget_failures(&self, units: &[CapturedUnit]) {
-        let resets = units.iter().map(|unit| async {
+    async fn forget_failures(&self, units: impl Iterator<Item = &UnitName>) {
+        let resets = units.map(|unit| async {
             // Units that aren't loaded have no failures; the start says what is wrong, if anything is.
-            drop(self.manager.reset_failed_unit(unit.unit.as_str()).await);
+            drop(self.manager.reset_failed_unit(unit.as_str()).await);
             Ok(())
         });
         drop(members::all(resets.collect()).await);
@@ -352,8 +352,8 @@ impl Units for Systemd {
         let units = all.iter().flat_map(|(_, followers)| followers);
         self.progress
             .begin(transaction.id, units.map(|unit| unit.unit.clone()), "waiting");
+        self.forget_failures(transaction.touched()).await;
         for (part, _) in all {
-            self.forget_failures(&part.captured).await;
             self.run(&target_of(&part.app), "restart").await?;
         }
         Ok(())
@@ -366,13 +366,8 @@ impl Units for Systemd {
     }
 
     async fn start(&self, transaction: &Transaction, side: Side) -> Result<(), Failure> {
-        for part in transaction.changing() {
-            self.forget_failures(&part.captured).await;
-        }
-        let captured = transaction.captured().map(|captured| captured.unit.as_str());
-        let units: Vec<&str> = captured
-            .chain(transaction.outside.iter().map(UnitName::as_str))
-            .collect();
+        self.forget_failures(transaction.touched()).await;
+        let units: Vec<&str> = transaction.touched().map(UnitName::as_str).collect();
         let starting = units.iter().filter_map(|unit| unit.parse().ok());
         self.progress.begin(transaction.id, starting, "waiting");
         let target =

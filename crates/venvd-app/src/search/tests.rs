@@ -77,7 +77,7 @@ expose = ["nova-status", "nova-manage", "nova-status"]
 /// Operators rely on these without having written them: docs/definition.md.
 #[test]
 fn without_health_an_app_has_the_usual_one() {
-    for text in ["", "[health]\n", "health.commands = []\n"] {
+    for text in ["enabled = false\n", "[health]\n", "health.commands = []\n"] {
         let health = Host::new(&[("/etc/venvd/apps/nova.toml", text)])
             .app("nova")
             .unwrap()
