@@ -22,8 +22,8 @@ const LOCK: &str = "/run/venvd/_policy.lock";
 /// The rules that sudo was asked for, and that have been in force since.
 static PROVED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Makes the policy of `app` admit exactly these venvs, the first one in front: [`plan()`] and [`Plan::apply`] under one
-/// lock, but of venvs that have rights already not each file is looked at.
+/// Makes the policy of `app` admit exactly these venvs, the first one in front: [`plan()`](crate::plan()) and
+/// [`Plan::apply`] under one lock, but of venvs that have rights already not each file is looked at.
 ///
 /// # Errors
 /// Whatever either refuses.
