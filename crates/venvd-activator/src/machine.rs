@@ -15,8 +15,10 @@ use venvd_app::definition::HookStage;
 use venvd_bus::{Code, Kind, Outcome, Stage, UnitReport};
 
 mod course;
+mod failures;
 
 use course::{forward, is_closing, next, touches_units};
+use failures::{interrupted, not_judged, too_late};
 
 /// What a transaction is about, as far as its course depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -570,42 +572,6 @@ impl State {
 
 /// How much longer a command may take that has reached its own limit: systemd ends it, and we are told.
 pub(crate) const ENDING: Duration = Duration::from_secs(20);
-
-/// What is said of a venv that a machine booted with because a one-way hook had run.
-fn not_judged() -> Failure {
-    Failure::new(
-        Code::INTERRUPTED,
-        "the machine went down in the middle, and nobody watched whether the units run well since",
-    )
-}
-
-fn interrupted() -> Failure {
-    Failure::new(
-        Code::INTERRUPTED,
-        "venvd or the machine went down in the middle; ask again when the reason is known (`journalctl -u venvd`)",
-    )
-}
-
-fn too_late(case: &Case, effect: Effect, units: Vec<UnitReport>) -> Failure {
-    let each: Vec<String> = units
-        .iter()
-        .map(|report| format!(" ({}: {})", report.unit, report.result))
-        .collect();
-    let what = match effect {
-        Effect::RunHook(..) => "a hook did not end",
-        Effect::CheckHealth => "the health commands did not end",
-        _ => "the units were not healthy",
-    };
-    let message = format!(
-        "{what} within {:?}{}; the limit is `timeout` under [health] of the definition",
-        case.timeout,
-        each.concat()
-    );
-    Failure {
-        units,
-        ..Failure::new(Code::TIMEOUT, message)
-    }
-}
 
 #[cfg(test)]
 mod tests;
