@@ -51,6 +51,8 @@ struct World {
     /// What units get that start now: what was in force when systemd read its units last.
     loaded: Side,
     previous_moved: bool,
+    /// Whether it was looked at what is asked for: that it is there, and whole.
+    checked: bool,
     pending: bool,
     /// Whether the old and the new venv have rights.
     admitted: [bool; 2],
@@ -129,6 +131,7 @@ impl Setting {
             switch: Side::Old,
             loaded: Side::Old,
             previous_moved: false,
+            checked: false,
             pending: false,
             admitted: [self.is_venv(Side::Old), false],
             units: up.chain(std::iter::repeat_n(Unit::Failed, down)).collect(),
@@ -198,7 +201,7 @@ impl World {
             }
         };
         match effect {
-            Check => {}
+            Check => self.checked = true,
             SetActive(side) => self.active = side,
             Capture if setting.own_stop && !self.units.is_empty() => return Event::Captured(Captured::StopFirst),
             Capture => return Event::Captured(self.captured()),
@@ -271,6 +274,18 @@ impl World {
         if moved && changes && !closing && !is_over {
             assert!(self.pending, "moved, and no marker");
         }
+        // What is asked for may not be there at all, until somebody has looked.
+        let named = self.committed == Side::New || self.admitted[Side::New as usize];
+        assert!(
+            !named || self.checked,
+            "nobody has looked at what the link, or a right, names"
+        );
+        let [old, new] = self.admitted;
+        let overlaps = old && new && setting.case.kind == Kind::Activate;
+        assert!(
+            !overlaps || setting.case.old_rights == OldRights::UntilGone,
+            "both have rights"
+        );
         assert!(!self.stopped_by_stranger, "stopped by what can't");
         for unit in &self.units {
             if let Unit::Runs(side) = *unit {
