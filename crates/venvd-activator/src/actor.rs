@@ -58,13 +58,18 @@ impl<U: Units, A: Announce> Actor<U, A> {
             )),
             lock => lock,
         };
+        let transaction = self.begin((id, request), lock).await;
+        self.do_not_strand(&transaction).await;
+    }
+
+    /// Does it under these locks, to its end; without them it is refused.
+    async fn begin(&self, (id, request): (u32, &Request), locks: Result<Vec<Lock>, Failure>) -> Transaction {
         let (mut transaction, mut objection) = request.prepare(&self.driver.host, id);
-        if let Err(failure) = &lock {
+        if let Err(failure) = &locks {
             objection.get_or_insert(failure.clone());
         }
         self.drive(&mut transaction, (Event::Begin, objection)).await;
-        drop(lock);
-        self.do_not_strand(&transaction).await;
+        transaction
     }
 
     /// Does once more what units need that nothing else can run now.
@@ -78,12 +83,8 @@ impl<U: Units, A: Announce> Actor<U, A> {
             "what ran before {} can't be started any more, and nothing is known against that: it is tried once more (job {id})",
             failed.names()
         );
-        let (mut transaction, mut objection) = request.prepare(&self.driver.host, id);
-        let lock = self.lock(failed.parts.iter().map(|part| &part.app)).await;
-        if let Err(failure) = &lock {
-            objection.get_or_insert(failure.clone());
-        }
-        self.drive(&mut transaction, (Event::Begin, objection)).await;
+        let locks = self.lock(failed.parts.iter().map(|part| &part.app)).await;
+        self.begin((id, &request), locks).await;
     }
 
     /// Returns whether the activation that an app's marker names is not over, as far as can be read.

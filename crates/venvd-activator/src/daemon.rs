@@ -14,6 +14,7 @@ use venvd_fs::report;
 use zbus::connection::Builder;
 
 use crate::actor::Actor;
+use crate::aside::aside;
 use crate::desk::Desk;
 use crate::driver::Driver;
 use crate::host::Host;
@@ -151,10 +152,10 @@ fn let_go(journal: &Journal, why: impl Fn(&Transaction) -> &'static str) {
 /// At boot, some venvs may not have been mounted yet; by now all are.
 async fn late_policies(layout: &Layout) {
     let layout = layout.clone();
-    match tokio::task::spawn_blocking(move || policies::follow(&layout)).await {
+    match aside(move || policies::follow(&layout)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!("{error:#}"),
-        Err(error) => tracing::error!("a task of venvd broke off: {error}"),
+        Err(failure) => tracing::error!("{}", failure.message),
     }
 }
 

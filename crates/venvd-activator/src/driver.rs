@@ -7,6 +7,7 @@ use venvd_app::AppName;
 use venvd_bus::{Code, Kind};
 use venvd_fs::report;
 
+use crate::aside::aside;
 use crate::exposed;
 use crate::host::Host;
 use crate::machine::{Admit, Effect, Event, Failure, Phase, Side, step};
@@ -161,10 +162,14 @@ impl<U: Units> Driver<U> {
     /// Names the processes that it leaves behind.
     async fn name_leftovers(&self, transaction: &mut Transaction) {
         let (host, now) = (self.host.clone(), transaction.clone());
-        let found = tokio::task::spawn_blocking(move || host.leftovers(&now)).await;
+        let found = aside(move || host.leftovers(&now)).await;
         // That nobody could look is no reason for it not to end.
-        transaction.leftovers = found.unwrap_or_else(|error| {
-            tracing::warn!("what {} leaves behind is not known: {error}", transaction.names());
+        transaction.leftovers = found.unwrap_or_else(|failure| {
+            tracing::warn!(
+                "what {} leaves behind is not known: {}",
+                transaction.names(),
+                failure.message
+            );
             Vec::new()
         });
     }
@@ -240,9 +245,7 @@ impl<U: Units> Driver<U> {
         work: impl FnOnce(&Host, &Transaction) -> Result<(), Failure> + Send + 'static,
     ) -> Result<(), Failure> {
         let (host, transaction) = (self.host.clone(), transaction.clone());
-        tokio::task::spawn_blocking(move || work(&host, &transaction))
-            .await
-            .map_err(|error| Failure::new(Code::INTERNAL, format!("a task of venvd broke off: {error}")))?
+        aside(move || work(&host, &transaction)).await?
     }
 }
 

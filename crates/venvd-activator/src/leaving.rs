@@ -16,6 +16,7 @@ use venvd_policy::Edited;
 use venvd_policy::leaving::{self, Leaving};
 
 use crate::admit::{Running, end_daemons, look};
+use crate::aside::aside;
 use crate::host::Host;
 use crate::log;
 use crate::machine::Failure;
@@ -42,13 +43,10 @@ struct Wait {
 pub(crate) async fn watch(layout: &Layout, told: &Notify) -> Infallible {
     loop {
         let host = Host::new(layout);
-        let wait = match tokio::task::spawn_blocking(move || round(&host)).await {
-            Ok(wait) => wait,
-            Err(error) => {
-                tracing::error!("a task of venvd broke off: {error}");
-                Wait::at_the_latest(AGAIN)
-            }
-        };
+        let wait = aside(move || round(&host)).await.unwrap_or_else(|failure| {
+            tracing::error!("{}", failure.message);
+            Wait::at_the_latest(AGAIN)
+        });
         let Some(until) = wait.until else {
             told.notified().await;
             continue;

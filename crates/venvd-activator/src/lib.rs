@@ -14,10 +14,12 @@
 //! - `admit`, `leaving`: which venvs have rights during an activation, and when those of the old one end
 //! - `policies`: sudoers and rootwrap.conf as this boot needs them
 //! - `exposed`: links of exposed commands
+//! - `aside`: what must not keep the event loop from turning
 //! - `shutdown`, `watchdog`: when the machine goes down, and when venvd itself hangs
 
 mod actor;
 mod admit;
+mod aside;
 pub mod commands;
 mod daemon;
 mod desk;

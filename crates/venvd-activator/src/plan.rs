@@ -11,6 +11,7 @@ use venvd_bus::plan::{FileChange, LeftAlone, LinkMove, OnFailure, Plan, Refused,
 use venvd_bus::{Code, Kind, Stage};
 use venvd_policy::Edited;
 
+use crate::aside::aside;
 use crate::driver::Driver;
 use crate::host::Host;
 use crate::machine::{Admit, Captured, Case, Effect, Event, Failure, Phase, Rollback, Side, State, When, step};
@@ -90,9 +91,7 @@ impl<U: Units> Driver<U> {
                 Effect::WritePolicies(admit) => {
                     let (host, now, admit) = (self.host.clone(), transaction.clone(), *admit);
                     // It asks sudo which one it is.
-                    let planned = tokio::task::spawn_blocking(move || policies(&host, &now, admit)).await;
-                    let planned = planned
-                        .map_err(|error| Failure::new(Code::INTERNAL, format!("a task of venvd broke off: {error}")))?;
+                    let planned = aside(move || policies(&host, &now, admit)).await?;
                     step.files = changes(&mut files, planned?);
                 }
                 Effect::RunHook(stage, number) => {

@@ -2,8 +2,8 @@
 //!
 //! On the directory, not on the links: `mv -T`, `ln -sfn` and Ansible all replace the link, and a watch on it would be
 //! on the old inode. So it would be when the directory goes away together with the one it is in, of which it hears
-//! nothing itself; that one is watched for this alone. An event only means "look again"; so it doesn't matter which events come, how often, or whether
-//! some were lost (inotify(7), "Limitations and caveats").
+//! nothing itself; that one is watched for this alone. An event only means "look again"; so it doesn't matter which events
+//! come, how often, or whether some were lost (inotify(7), "Limitations and caveats").
 
 use std::io;
 use std::os::fd::AsFd;

@@ -12,6 +12,8 @@ use zbus::names::BusName;
 use zbus::proxy::MethodFlags;
 use zbus::{Connection, Proxy, Variant};
 
+use crate::aside::aside;
+
 const POLKIT: &str = "org.freedesktop.PolicyKit1";
 const AUTHORITY_PATH: &str = "/org/freedesktop/PolicyKit1/Authority";
 const AUTHORITY: &str = "org.freedesktop.PolicyKit1.Authority";
@@ -208,9 +210,9 @@ impl Drop for Question<'_> {
 
 /// Reads from the disk beside the event loop.
 async fn off_loop<T: Send + 'static>(freeze: impl FnOnce() -> T + Send + 'static) -> fdo::Result<T> {
-    tokio::task::spawn_blocking(freeze)
+    aside(freeze)
         .await
-        .map_err(|error| fdo::Error::Failed(format!("a task of venvd broke off: {error}")))
+        .map_err(|failure| fdo::Error::Failed(failure.message))
 }
 
 fn denied() -> fdo::Error {

@@ -37,6 +37,7 @@ pub(crate) use self::proxies::{JobNewStream, JobRemovedStream, ManagerProxy};
 use self::settle::{Expected, Observation, Verdict, Window, hint};
 use self::target::RuntimeTarget;
 pub(crate) use self::under_units::UnderUnits;
+use crate::aside::aside;
 use crate::commands::Run;
 use crate::host::what_runs;
 use crate::machine::{Failure, Side};
@@ -189,9 +190,8 @@ impl Systemd {
     /// Returns the venvs that a process shows to run. To read what a large one has mapped may take a while.
     async fn shown(&self, pid: u32) -> BTreeMap<VenvName, Trace> {
         let layout = self.layout.clone();
-        let shown = tokio::task::spawn_blocking(move || run_by(&layout, pid)).await;
-        let shown = shown.unwrap_or_else(|error| {
-            tracing::error!("a task of venvd broke off: {error}");
+        let shown = aside(move || run_by(&layout, pid)).await.unwrap_or_else(|failure| {
+            tracing::error!("{}", failure.message);
             BTreeMap::new()
         });
         let named = shown.into_iter().map(|(venv, trace)| (venv.name().clone(), trace));
@@ -297,16 +297,8 @@ impl Units for Systemd {
 
     async fn foresee(&self, transaction: &Transaction, records: Vec<Record>) -> Result<BTreeSet<UnitName>, Failure> {
         let scope = self.layout.scope();
-        let report = match tokio::task::spawn_blocking(move || Report::with(scope, &records)).await {
-            Ok(Ok(report)) => report,
-            Ok(Err(error)) => return Err(Failure::new(Code::INTERNAL, error)),
-            Err(error) => {
-                return Err(Failure::new(
-                    Code::INTERNAL,
-                    format!("a task of venvd broke off: {error}"),
-                ));
-            }
-        };
+        let report = aside(move || Report::with(scope, &records)).await?;
+        let report = report.map_err(|error| Failure::new(Code::INTERNAL, error))?;
         let now = Report::of_last_reload(&self.layout);
         let mut own_stop = BTreeSet::new();
         for part in transaction.changing() {
